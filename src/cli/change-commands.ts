@@ -1,0 +1,64 @@
+/** The commands that change what is known: `retry`, `forget`, `reprocess`. A running pipeline sees the change at once. */
+
+import { PipelineError } from '../../state/errors.ts'
+import { removeCapture } from '../dataset/remove-capture.ts'
+import { recoverAll } from '../pipeline.ts'
+import { openContext } from './context.ts'
+import { EXIT } from './exit-codes.ts'
+import { printable } from './text.ts'
+
+export async function retry(what: string | undefined, { all }: { all: boolean }): Promise<number> {
+  await using context = openContext()
+  const { ledger } = context.parts()
+  if (what === undefined && !all)
+    throw new PipelineError(
+      'usage',
+      'name what to try again (a key that `failed` shows, a capture, a file name), or say --all',
+    )
+  const retried = ledger.transaction(() => {
+    const failed = ledger.jobs.list({ status: 'failed' })
+    const chosen = all
+      ? failed
+      : failed.filter(
+          ({ key, captureId }) => key === what || (captureId !== null && captureId === idOf(what as string)),
+        )
+    for (const { stage, key, captureId } of chosen) {
+      ledger.jobs.retry({ stage, key })
+      if (captureId) ledger.settle(captureId)
+    }
+    return chosen.length
+  })
+  context.tell(
+    retried === 0 ? 'nothing that failed fits' : `${retried} put back into the queue; a running pipeline takes them up`,
+  )
+  return retried === 0 && !all ? EXIT.failed : EXIT.ok
+
+  function idOf(text: string): string | undefined {
+    try {
+      return ledger.captures.resolve(text).id
+    } catch {
+      return undefined
+    }
+  }
+}
+
+/** Its rows, files and jobs are gone, so that it can come again. */
+export async function forget(text: string): Promise<number> {
+  return await remove(text, 'forgetting')
+}
+
+/** Its rows go, and it is converted again from the stored file. */
+export async function reprocess(text: string): Promise<number> {
+  return await remove(text, 'reprocessing')
+}
+
+async function remove(text: string, removal: 'forgetting' | 'reprocessing'): Promise<number> {
+  await using context = openContext()
+  const { ledger, layout, stages } = context.parts()
+  const capture = ledger.captures.resolve(text)
+  const recover = () => recoverAll(stages, context.log)
+  await removeCapture({ ledger, layout, recover }, capture, removal)
+  const name = `${printable(capture.name)} (${capture.id.slice(0, 16)})`
+  context.tell(removal === 'forgetting' ? `${name} is forgotten` : `${name} is queued to be converted again`)
+  return EXIT.ok
+}

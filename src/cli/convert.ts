@@ -1,0 +1,83 @@
+/**
+ * `convert FILE… --out DIR`: just the logs, `DIR/<file name>/<log>.ndjson`. Reads no state and changes none.
+ */
+
+import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { safeName } from '../../stages/durable.ts'
+import type { Engine, FoundCapture, Log } from '../../stages/ports.ts'
+import { messageOf, PipelineError } from '../../state/errors.ts'
+import { inspectorFrom, openEngineFrom } from '../parts.ts'
+import { openContext } from './context.ts'
+import { EXIT } from './exit-codes.ts'
+import { untilSignal } from './run.ts'
+import { printable } from './text.ts'
+
+export interface ConvertCommandOptions {
+  out: string
+  engine?: 'auto' | 'zeek' | 'tshark'
+}
+
+export async function convertFiles(files: readonly string[], { out, engine }: ConvertCommandOptions): Promise<number> {
+  await using context = openContext({ stateless: true })
+  const { config, log, tell, print } = context
+  const stop = new AbortController()
+  void untilSignal().then(() => stop.abort(new PipelineError('stopped', 'stopped')))
+  const opened = await openEngineFrom(
+    engine === undefined ? config : { ...config, convert: { ...config.convert, engine } },
+    log,
+  )
+  await mkdir(out, { recursive: true })
+  let failures = 0
+  for (const file of files) {
+    const scratch = await mkdtemp(join(out, '.convert-'))
+    try {
+      const { captures } = await inspectorFrom(config).inspect(file, {
+        copyDir: scratch,
+        copy: false,
+        signal: stop.signal,
+      })
+      for (const capture of captures) {
+        const target =
+          captures.length === 1
+            ? join(out, safeName(file))
+            : join(out, safeName(file), safeName(capture.member ?? basename(file)))
+        print(await convertOne(opened, capture, file, target, scratch, stop.signal, log))
+      }
+    } catch (error) {
+      if (stop.signal.aborted) throw error
+      failures++
+      tell(`${printable(file)}: ${printable(messageOf(error))}`)
+    } finally {
+      await rm(scratch, { recursive: true, force: true })
+    }
+  }
+  return failures === 0 ? EXIT.ok : EXIT.failed
+}
+
+async function convertOne(
+  engine: Engine,
+  capture: FoundCapture,
+  file: string,
+  target: string,
+  scratch: string,
+  signal: AbortSignal,
+  log: Log,
+): Promise<string> {
+  const outDir = await mkdtemp(join(scratch, 'logs-'))
+  const workDir = await mkdtemp(join(scratch, 'work-'))
+  const result = await engine.convert({
+    capturePath: capture.copy ?? file,
+    captureId: capture.sha256,
+    outDir,
+    workDir,
+    signal,
+    log,
+  })
+  await mkdir(target, { recursive: true })
+  for (const name of await readdir(target)) if (name.endsWith('.ndjson')) await rm(join(target, name))
+  for (const name of await readdir(outDir)) await rename(join(outDir, name), join(target, name))
+  const logs = Object.entries(result.logs).map(([type, { records }]) => `${type} ${records}`)
+  const salvaged = result.packets.salvaged ? `; salvaged: ${result.packets.salvaged}` : ''
+  return printable(`${target}: ${result.packets.inFile} packets; ${logs.join(', ') || 'no records'}${salvaged}`)
+}

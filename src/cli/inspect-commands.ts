@@ -1,0 +1,115 @@
+/** The commands that look: `status`, `captures`, `receipt`, `failed`, `config`. */
+
+import { statfs } from 'node:fs/promises'
+import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
+import { describeConfig } from '../config.ts'
+import { openContext } from './context.ts'
+import { EXIT } from './exit-codes.ts'
+import { receiptText } from './receipt-text.ts'
+import { bytesText, durationText, printable, textTable, timeText } from './text.ts'
+
+interface Output {
+  json: boolean
+}
+
+export async function status({ json }: Output): Promise<number> {
+  await using context = openContext()
+  const { ledger, layout } = context.parts()
+  const depths = ledger.jobs.depths()
+  const now = Date.now()
+  const stages = STAGE_NAMES.map((stage) => {
+    const of = (status: string) => depths.find((depth) => depth.stage === stage && depth.status === status)
+    const waiting = of('ready')
+    return {
+      stage,
+      ready: waiting?.jobs ?? 0,
+      running: of('running')?.jobs ?? 0,
+      failed: of('failed')?.jobs ?? 0,
+      oldestMs: waiting === undefined ? null : now - waiting.oldest,
+    }
+  })
+  const captures = countBy(ledger.captures.list().map(({ state }) => state))
+  const { bavail, bsize } = await statfs(layout.dataDir)
+  const disk = { freeBytes: bavail * bsize, floorBytes: context.config.disk.floorBytes }
+  if (json) {
+    context.print(JSON.stringify({ dataDir: layout.dataDir, stages, captures, disk }, null, 2))
+    return EXIT.ok
+  }
+  const rows = stages.map(({ stage, ready, running, failed, oldestMs }) => [
+    stage,
+    ready,
+    running,
+    failed,
+    oldestMs === null ? '' : durationText(oldestMs),
+  ])
+  context.print(textTable(['stage', 'waiting', 'running', 'failed', 'oldest'], rows))
+  context.print(
+    `\ncaptures  ${
+      Object.entries(captures)
+        .map(([state, n]) => `${n} ${state}`)
+        .join(', ') || 'none yet'
+    }`,
+  )
+  context.print(
+    `data      ${layout.dataDir}, ${bytesText(disk.freeBytes)} free (intake pauses below ${bytesText(disk.floorBytes)})`,
+  )
+  return EXIT.ok
+}
+
+export async function captures({ json }: Output): Promise<number> {
+  await using context = openContext()
+  const { ledger } = context.parts()
+  const list = ledger.captures.list()
+  if (json) {
+    context.print(JSON.stringify(list, null, 2))
+    return EXIT.ok
+  }
+  const rows = list.map(({ id, state, packets, bytes, source, acceptedAt, name }) => {
+    const note = packets?.salvaged ? `${state} (salvaged)` : state
+    return [id.slice(0, 16), note, packets?.inFile ?? '', bytesText(bytes), source, timeText(acceptedAt), name]
+  })
+  context.print(textTable(['capture', 'state', 'packets', 'size', 'source', 'arrived', 'file'], rows))
+  return EXIT.ok
+}
+
+export async function receipt(text: string, { json }: Output): Promise<number> {
+  await using context = openContext()
+  const { ledger } = context.parts()
+  const found = ledger.receipt(ledger.captures.resolve(text).id)
+  context.print(json ? JSON.stringify(found, null, 2) : receiptText(found))
+  return found.balanced ? EXIT.ok : EXIT.unbalanced
+}
+
+export async function failed({ json }: Output): Promise<number> {
+  await using context = openContext()
+  const jobs = context.parts().ledger.jobs.list({ status: 'failed' })
+  if (json) context.print(JSON.stringify(jobs, null, 2))
+  else if (jobs.length === 0) context.tell('nothing has failed')
+  else for (const job of jobs) context.print(failureText(job))
+  return EXIT.ok
+}
+
+function failureText({ stage, key, attempts, updatedAt, error, captureId }: JobRow): string {
+  const of = captureId ? `, capture ${captureId.slice(0, 16)}` : ''
+  return `${stage} ${printable(key)}${of}\n  ${timeText(updatedAt)}, attempt ${attempts}: ${printable(error ?? '')}`
+}
+
+export async function showConfig({ json }: Output): Promise<number> {
+  await using context = openContext({ stateless: true })
+  const settings = describeConfig(context.config)
+  if (json) context.print(JSON.stringify(settings, null, 2))
+  else
+    context.print(
+      textTable(
+        ['setting', 'value', 'from'],
+        settings.map(({ name, value, source }) => [name, value, source]),
+      ),
+    )
+  return EXIT.ok
+}
+
+function countBy(values: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1
+  return counts
+}

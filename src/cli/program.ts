@@ -1,0 +1,107 @@
+/** The command line: names, arguments and help. What a command does is in the file that is named after it. */
+
+import { Command, CommanderError, Option } from 'commander'
+import type { QueryFormat } from '../query/run.ts'
+import { EXIT } from './exit-codes.ts'
+import { captures, failed, receipt, showConfig, status } from './inspect-commands.ts'
+
+const FORMATS: QueryFormat[] = ['table', 'json', 'csv', 'ndjson', 'parquet']
+
+const json = () => new Option('--json', 'as JSON').default(false)
+
+/** Runs one command and answers the exit code. Modules that a command alone needs are loaded by it. */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  let code: number = EXIT.ok
+  const does =
+    <A extends unknown[]>(action: (...args: A) => Promise<number>) =>
+    async (...args: A) => {
+      code = await action(...args)
+    }
+  const program = new Command('pcap-pipeline')
+    .description('Drop captures into a folder; every event in them becomes a row.')
+    .exitOverride()
+    .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => process.stderr.write(text) })
+    .showHelpAfterError('(--help shows the commands)')
+    .enablePositionalOptions()
+
+  program
+    .command('run')
+    .description('run all stages and watch the inbox, until a signal; the default')
+    .action(does(async () => (await import('./run.ts')).runAll()))
+  program
+    .command('stage <name>')
+    .description('run one stage: monitor, convert, split, distribute or upload')
+    .action(does(async (name: string) => (await import('./run.ts')).runStage(name)))
+  program
+    .command('ingest <file...>')
+    .description('take captures (or folders of them) in, wait, and print their receipts')
+    .option('--source <name>', 'what the captures are of: a sensor, a site, a case', 'default')
+    .addOption(json())
+    .action(
+      does(async (files: string[], options: { source: string; json: boolean }) =>
+        (await import('./ingest.ts')).ingest(files, options),
+      ),
+    )
+  program
+    .command('convert <file...>')
+    .description('just the logs, as <out>/<file name>/<log>.ndjson; touches no state')
+    .requiredOption('--out <dir>', 'where to')
+    .addOption(new Option('--engine <engine>', 'instead of CONVERT_ENGINE').choices(['auto', 'zeek', 'tshark']))
+    .action(
+      does(async (files: string[], options: { out: string; engine?: 'auto' | 'zeek' | 'tshark' }) =>
+        (await import('./convert.ts')).convertFiles(files, options),
+      ),
+    )
+  program
+    .command('query <sql>')
+    .description('ask the dataset; every log type is a table')
+    .addOption(new Option('--format <format>', 'of the answer').choices(FORMATS).default('table'))
+    .action(
+      does(async (sql: string, options: { format: QueryFormat }) =>
+        (await import('./query-commands.ts')).query(sql, options),
+      ),
+    )
+  program
+    .command('tables')
+    .description('the log types with their rows, columns and time range')
+    .addOption(json())
+    .action(does(async (options: { json: boolean }) => (await import('./query-commands.ts')).tables(options)))
+  program.command('status').description('queues, captures and disk').addOption(json()).action(does(status))
+  program.command('captures').description('every capture and how it ended').addOption(json()).action(does(captures))
+  program
+    .command('receipt <capture>')
+    .description('the proof that nothing of a capture was lost: by hash prefix or file name')
+    .addOption(json())
+    .action(does(receipt))
+  program.command('failed').description('what was given up, and why').addOption(json()).action(does(failed))
+  program
+    .command('retry [what]')
+    .description('try again what was given up: a key, a capture or a file name')
+    .option('--all', 'everything', false)
+    .action(
+      does(async (what: string | undefined, options: { all: boolean }) =>
+        (await import('./change-commands.ts')).retry(what, options),
+      ),
+    )
+  program
+    .command('forget <capture>')
+    .description('remove a capture with its rows, as if it had never come')
+    .action(does(async (capture: string) => (await import('./change-commands.ts')).forget(capture)))
+  program
+    .command('reprocess <capture>')
+    .description('remove its rows and convert it again')
+    .action(does(async (capture: string) => (await import('./change-commands.ts')).reprocess(capture)))
+  program
+    .command('config')
+    .description('the effective settings, secrets masked')
+    .addOption(json())
+    .action(does(showConfig))
+
+  try {
+    await program.parseAsync(args.length === 0 ? ['run'] : args, { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    throw error
+  }
+}

@@ -1,0 +1,74 @@
+/** The commands that read the dataset: `query` and `tables`. */
+
+import { PipelineError } from '../../state/errors.ts'
+import type { Config } from '../config.ts'
+import { layoutFrom } from '../parts.ts'
+import type { DatasetOptions } from '../query/dataset.ts'
+import type { QueryFormat } from '../query/run.ts'
+import { type Context, openContext } from './context.ts'
+import { EXIT } from './exit-codes.ts'
+import { untilSignal } from './run.ts'
+import { bytesText, textTable } from './text.ts'
+
+const MB = 1024 * 1024
+
+export async function query(sql: string, { format }: { format: QueryFormat }): Promise<number> {
+  await using context = openContext({ stateless: true })
+  const { runIsolated } = await import('../query/isolated.ts')
+  const interrupted = new AbortController()
+  void untilSignal().then(() => interrupted.abort(new PipelineError('stopped', 'the query was stopped')))
+  const { config, tell } = context
+  const summary = await runIsolated(await datasetOptions(config), sql, {
+    format,
+    out: process.stdout,
+    width: process.stdout.columns,
+    timeoutMs: config.query.timeoutMs,
+    signal: interrupted.signal,
+  })
+  for (const warning of summary.warnings) tell(`note: ${warning}`)
+  return EXIT.ok
+}
+
+export async function tables({ json }: { json: boolean }): Promise<number> {
+  await using context = openContext({ stateless: true })
+  const { openDataset } = await import('../query/dataset.ts')
+  await using dataset = await openDataset(await datasetOptions(context.config))
+  const { listTables } = await import('../query/tables.ts')
+  const list = await listTables(dataset)
+  if (json) {
+    context.print(JSON.stringify(list, null, 2))
+    return EXIT.ok
+  }
+  tellDamage(context, list)
+  const filled = list.filter(({ rows }) => rows > 0)
+  const rows = filled.map(({ name, rows: n, columns, files, bytes, firstTime, lastTime }) => [
+    name,
+    n,
+    columns.length,
+    files,
+    bytesText(bytes),
+    firstTime ?? '',
+    lastTime ?? '',
+  ])
+  context.print(textTable(['table', 'rows', 'columns', 'files', 'size', 'first event', 'last event'], rows))
+  const empty = list.length - filled.length
+  if (empty > 0) context.tell(`${empty} more log types are known and have no rows yet`)
+  return EXIT.ok
+}
+
+function tellDamage({ tell }: Context, list: { damaged: { file: string; reason: string }[] }[]): void {
+  for (const { file, reason } of list.flatMap(({ damaged }) => damaged))
+    tell(`damaged and left out: ${file}: ${reason}`)
+}
+
+async function datasetOptions(config: Config): Promise<DatasetOptions> {
+  const { declaredTables } = await import('../sinks/parquet/columns.ts')
+  const { parquet, cache } = layoutFrom(config)
+  return {
+    parquetDir: parquet,
+    tables: await declaredTables(config.rules),
+    memoryMb: Math.round(config.query.memoryBytes / MB),
+    threads: config.upload.threads,
+    tempDir: cache,
+  }
+}

@@ -1,0 +1,48 @@
+/** A receipt as people read it. */
+
+import type { Receipt } from '../../state/receipt.ts'
+import { bytesText, printable, textTable, timeText } from './text.ts'
+
+export function receiptText(receipt: Receipt): string {
+  const { capture, arrivals, packets, logs, total, balanced, problems } = receipt
+  const lines = [
+    `capture   ${capture.id}`,
+    `file      ${printable(capture.name)}, ${bytesText(capture.bytes)}, source ${printable(capture.source)}`,
+  ]
+  const copies = arrivals.filter(({ outcome }) => outcome === 'duplicate').length
+  if (copies > 0) lines.push(`copies    came ${copies} more time${copies === 1 ? '' : 's'}; not processed again`)
+  if (capture.engine) lines.push(`engine    ${capture.engine} ${capture.engineVersion}`)
+  lines.push(`state     ${capture.state}${packets?.salvaged ? ', salvaged' : ''}`)
+  if (packets) {
+    const skipped = Object.entries(packets.skipped).map(([reason, n]) => `${n} (${reason})`)
+    lines.push(
+      `packets   ${packets.inFile} in the file = ${packets.decoded} decoded + ${skipped.join(' + ') || '0'} skipped`,
+    )
+    if (packets.salvaged) lines.push(`salvaged  ${printable(packets.salvaged)}; ${bytesText(packets.lostBytes)} lost`)
+    if (packets.firstTime !== undefined && packets.lastTime !== undefined) {
+      lines.push(`time      ${timeText(packets.firstTime * 1000)} to ${timeText(packets.lastTime * 1000)}`)
+    }
+  }
+  lines.push(`records   ${total.records} made = ${total.rows} rows + ${total.quarantined} in quarantine`)
+  for (const { logType, quarantined, reasons } of logs) {
+    if (quarantined > 0)
+      lines.push(
+        `          ${logType}: ${Object.entries(reasons)
+          .map(([reason, n]) => `${n} ${reason}`)
+          .join(', ')}`,
+      )
+  }
+  for (const warning of capture.warnings) lines.push(`warning   ${printable(warning)}`)
+  if (logs.length > 0) {
+    const rows = logs.map(({ logType, records, rows: n, quarantined }) => [logType, records, n, quarantined])
+    lines.push('', textTable(['log', 'records', 'rows', 'quarantined'], rows), '')
+  }
+  lines.push(balanced ? `balanced  ${endingText(receipt)}` : 'NOT BALANCED')
+  for (const problem of problems) lines.push(`          ${printable(problem)}`)
+  return lines.join('\n')
+}
+
+function endingText({ capture }: Receipt): string {
+  if (capture.state === 'empty') return 'empty: there is no packet in this capture'
+  return 'every packet and every record is accounted for'
+}

@@ -1,0 +1,67 @@
+/** `run`: all five stages and the inbox, until a signal. `stage NAME`: one of them. */
+
+import { constants } from 'node:os'
+import { relative } from 'node:path'
+import { PipelineError } from '../../state/errors.ts'
+import { STAGE_NAMES, type StageName } from '../../state/job.ts'
+import { openContext } from './context.ts'
+import { EXIT } from './exit-codes.ts'
+
+export async function runAll(): Promise<number> {
+  return await serve(STAGE_NAMES)
+}
+
+export async function runStage(name: string): Promise<number> {
+  if (!isStage(name))
+    throw new PipelineError('usage', `there is no stage "${name}"; the stages are ${STAGE_NAMES.join(', ')}`)
+  return await serve([name])
+}
+
+function isStage(name: string): name is StageName {
+  return STAGE_NAMES.some((stage) => stage === name)
+}
+
+async function serve(stages: readonly StageName[]): Promise<number> {
+  await using context = openContext({ console: 'stdout' })
+  const { config, log, tell } = context
+  const { layout, start } = context.parts()
+  const startup = log.child({ component: 'startup' })
+  startup.info('configuration loaded', {
+    data_dir: layout.dataDir,
+    engine: config.convert.engine,
+    bus: config.bus.kind,
+  })
+  for (const warning of config.warnings) startup.warn(warning)
+  const stopped = untilSignal()
+  const pipeline = await start(stages, { watch: stages.includes('monitor') })
+  startup.info('started', { stages: stages.join(','), inbox: layout.inbox, pid: process.pid })
+  if (stages.includes('monitor')) {
+    const here = (path: string) => relative(process.cwd(), path) || path
+    tell(`\nDrop captures into ${here(layout.inbox)}/ (a subfolder names their source).`)
+    tell('Ask for rows with:  npm start --silent -- query "select * from conn limit 10"')
+    tell('See what is there:  npm start --silent -- tables      captures: npm start --silent -- captures\n')
+  }
+  const signal = await stopped
+  startup.info('stopping', { signal, limit_s: config.stopTimeoutMs / 1000 })
+  await pipeline.stop(config.stopTimeoutMs)
+  startup.info('stopped')
+  return EXIT.ok
+}
+
+/** Ctrl-C reaches a process twice, from the terminal and from npm: what comes this soon is the same wish. */
+const SAME_WISH_MS = 1000
+
+/** The first of these signals is answered with an orderly stop; a later one ends the process at once. */
+export function untilSignal(): Promise<NodeJS.Signals> {
+  const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+  return new Promise((resolve) => {
+    let first: number | undefined
+    for (const signal of signals) {
+      process.on(signal, () => {
+        if (first !== undefined && Date.now() - first > SAME_WISH_MS) process.exit(128 + constants.signals[signal])
+        first ??= Date.now()
+        resolve(signal)
+      })
+    }
+  })
+}

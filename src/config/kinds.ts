@@ -1,0 +1,85 @@
+/** The kinds of setting: how each reads its text, and in words what it allows. */
+
+import { parseNetwork } from '../../stages/upload/rules/address.ts'
+
+export interface Kind<T> {
+  /** The value, or undefined when the text is none; the text is trimmed and not empty unless empty is the default. */
+  parse: (text: string) => T | undefined
+  /** Completes the sentence "NAME must be …". */
+  allowed: string
+}
+
+export function wholeNumber(min: number, max: number): Kind<number> {
+  return {
+    allowed: `a whole number from ${min} to ${max}`,
+    parse(text) {
+      const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+      return value >= min && value <= max ? value : undefined
+    },
+  }
+}
+
+export function oneOf<const T extends string>(...words: T[]): Kind<T> {
+  return {
+    allowed: `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`,
+    parse: (text) => words.find((word) => word === text.toLowerCase()),
+  }
+}
+
+const YES = ['true', 'yes', 'on', '1']
+const NO = ['false', 'no', 'off', '0']
+
+export const yesOrNo: Kind<boolean> = {
+  allowed: 'true or false',
+  parse(text) {
+    const word = text.toLowerCase()
+    return YES.includes(word) ? true : NO.includes(word) ? false : undefined
+  },
+}
+
+/** A path or nothing; what is relative is taken from the working directory later. */
+export const path: Kind<string> = {
+  allowed: 'a path',
+  parse: (text) => (text.includes('\0') ? undefined : text),
+}
+
+/** Kafka's own rule for the name of a topic. */
+export const topic: Kind<string> = {
+  allowed: 'a topic name: letters, digits, dot, dash and underscore, at most 249',
+  parse: (text) => (/^[\w.-]{1,249}$/.test(text) && !/^\.\.?$/.test(text) ? text : undefined),
+}
+
+export const host: Kind<string> = {
+  allowed: 'a host name or an IP address',
+  parse: (text) => (/^[\w.:%-]{1,253}$/.test(text) ? text : undefined),
+}
+
+export const brokers: Kind<string[]> = {
+  allowed: 'host:port, several separated by commas',
+  parse: (text) => listOf(text, (item) => (/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i.test(item) ? item : undefined)),
+}
+
+export const webAddress: Kind<string> = {
+  allowed: 'a URL that starts with http:// or https://',
+  parse: (text) => (text === '' || (/^https?:\/\//i.test(text) && URL.canParse(text)) ? text : undefined),
+}
+
+export const networks: Kind<string[]> = {
+  allowed: 'networks such as 10.0.0.0/8 or fd00::/8, separated by commas, or none',
+  parse: (text) => (text.toLowerCase() === 'none' ? [] : listOf(text, (item) => (isNetwork(item) ? item : undefined))),
+}
+
+function isNetwork(text: string): boolean {
+  try {
+    parseNetwork(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function listOf(text: string, parse: (item: string) => string | undefined): string[] | undefined {
+  const items = text.split(',').flatMap((item) => item.trim() || [])
+  const parsed = items.map(parse)
+  return parsed.every((item) => item !== undefined) ? parsed : undefined
+}

@@ -1,0 +1,237 @@
+/**
+ * Every setting: its name, its default as a person would write it, what it allows, its unit and what it is for.
+ *
+ * The one zod schema reads the texts of `.env` and the environment into values; beside each of its fields lie
+ * the facts from which `.env.example` and `docs/settings.md` are made. Sizes are binary: 1 MB is 1,048,576 bytes.
+ */
+
+import { z } from 'zod'
+import { brokers, host, type Kind, networks, oneOf, path, topic, webAddress, wholeNumber, yesOrNo } from './kinds.ts'
+
+export interface SettingFacts {
+  group: string
+  /** What it is for, in one sentence. */
+  about: string
+  /** As in `.env`; empty where the default is described by `shown`. */
+  initial: string
+  /** The default in words, where `initial` does not say it. */
+  shown?: string
+  unit?: string
+  allowed: string
+}
+
+const settingFacts = z.registry<SettingFacts>()
+
+type Extra = Pick<SettingFacts, 'shown' | 'unit'>
+
+function group(name: string) {
+  return <T>(kind: Kind<T>, initial: string, about: string, extra: Extra = {}) =>
+    z
+      .string()
+      .prefault(initial)
+      .transform((text, context) => {
+        const value = kind.parse(text.trim())
+        if (value !== undefined) return value
+        context.addIssue({ code: 'custom', message: `must be ${kind.allowed}` })
+        return z.NEVER
+      })
+      .register(settingFacts, { group: name, about, initial, allowed: kind.allowed, ...extra })
+}
+
+const folders = group('Folders')
+const intake = group('Intake')
+const convert = group('Conversion')
+const batches = group('Chunks and batches')
+const upload = group('Upload')
+const bus = group('Bus and other sinks')
+const rules = group('Rules')
+const jobs = group('Jobs')
+const query = group('Queries and pages')
+const log = group('Log')
+
+const ms = { unit: 'ms' }
+const seconds = { unit: 's' }
+const mb = { unit: 'MB' }
+const DAY_SECONDS = 86_400
+const LARGEST_MB = 1_048_576
+const SITE = '10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,127.0.0.0/8,fc00::/7,fe80::/10,::1/128'
+
+export const settings = z.object({
+  DATA_DIR: folders(path, './data', 'Where everything is kept: inbox, captures, dataset, ledger, log.'),
+  INBOX_DIR: folders(path, '', 'The folder to drop captures into; its first level of subfolders names the source.', {
+    shown: '<DATA_DIR>/inbox',
+  }),
+  DISK_FLOOR_MB: folders(
+    wholeNumber(0, LARGEST_MB),
+    '1024',
+    'Intake pauses while less than this is free on the disk of the data.',
+    mb,
+  ),
+
+  STABILITY_INTERVAL_MS: intake(
+    wholeNumber(10, 3_600_000),
+    '2000',
+    'A file is taken in once its size and time have not changed for this long.',
+    ms,
+  ),
+  RESCAN_INTERVAL_MS: intake(
+    wholeNumber(100, 3_600_000),
+    '5000',
+    'How often the whole inbox is looked through for what no event told of.',
+    ms,
+  ),
+  INBOX_POLLING: intake(
+    yesOrNo,
+    'false',
+    'Look for files by polling, for network mounts and other file systems that send no events.',
+  ),
+  CAPTURE_MAX_GB: intake(
+    wholeNumber(1, 1_048_576),
+    '100',
+    'A capture larger than this, uncompressed, is refused and put into quarantine.',
+    { unit: 'GB' },
+  ),
+
+  CONVERT_ENGINE: convert(
+    oneOf('auto', 'zeek', 'tshark'),
+    'auto',
+    'What reads the captures: auto is Zeek where it is installed, else tshark.',
+  ),
+  CONVERT_CONCURRENCY: convert(wholeNumber(1, 64), '1', 'Captures converted at the same time.'),
+  CONVERT_PARALLEL: convert(
+    wholeNumber(0, 256),
+    '0',
+    'Engine processes that share one capture; 0 is one for each core.',
+  ),
+  CONVERT_TIMEOUT_SECONDS: convert(
+    wholeNumber(1, 7 * DAY_SECONDS),
+    '3600',
+    'A conversion that takes longer is ended and the capture put into quarantine.',
+    seconds,
+  ),
+  CONVERT_MEMORY_MB: convert(
+    wholeNumber(64, LARGEST_MB),
+    '2048',
+    'Memory that one engine process may take before it is ended.',
+    mb,
+  ),
+  TSHARK_PATH: convert(path, '', 'The tshark to use.', { shown: 'tshark on the PATH' }),
+  ZEEK_PATH: convert(path, '', 'The Zeek to use.', { shown: 'zeek on the PATH' }),
+  ZEEK_SCRIPT: convert(path, '', "A Zeek script to load besides Zeek's defaults: a file, or a name that Zeek knows.", {
+    shown: "Zeek's defaults alone",
+  }),
+  PACKET_LOG: convert(
+    yesOrNo,
+    'false',
+    'Also make a table of all packets, one row each; it is larger than all others together.',
+  ),
+
+  SPLIT_LINES: batches(wholeNumber(1, 10_000_000), '10000', 'The most events that one chunk holds.', {
+    unit: 'events',
+  }),
+  DISTRIBUTE_LANES: batches(wholeNumber(1, 256), '4', 'Lanes that the batches of a large capture are spread over.'),
+  BATCH_EVENTS: batches(
+    wholeNumber(1, 100_000_000),
+    '100000',
+    'Beyond this many events a capture is divided into further batches.',
+    {
+      unit: 'events',
+    },
+  ),
+
+  UPLOAD_CONCURRENCY: upload(wholeNumber(1, 64), '2', 'Uploads under way at the same time.'),
+  UPLOAD_THREADS: upload(wholeNumber(0, 256), '0', 'Threads of the Parquet writer; 0 is one for each core.'),
+  UPLOAD_MEMORY_MB: upload(wholeNumber(128, LARGEST_MB), '1024', 'Memory that the Parquet writer may take.', mb),
+  FLUSH_BUFFER_MB: upload(
+    wholeNumber(0, LARGEST_MB),
+    '128',
+    'Write once this much raw data is waiting; 0 turns the rule off.',
+    mb,
+  ),
+  FLUSH_INTERVAL_SECONDS: upload(
+    wholeNumber(0, DAY_SECONDS),
+    '10',
+    'Write once the oldest waiting event is this old; 0 turns the rule off.',
+    seconds,
+  ),
+  FLUSH_EVENT_COUNT: upload(
+    wholeNumber(0, 1_000_000_000),
+    '0',
+    'Write once this many events are waiting; 0 turns the rule off.',
+    {
+      unit: 'events',
+    },
+  ),
+
+  BUS: bus(
+    oneOf('embedded', 'kafka'),
+    'embedded',
+    'What carries work between the stages; this version has the embedded queue only.',
+  ),
+  KAFKA_BROKERS: bus(brokers, '', 'The Kafka brokers to start from.', { shown: 'none' }),
+  KAFKA_TOPIC_RAW: bus(topic, 'zeek-raw', 'The Kafka topic of raw Zeek events.'),
+  KAFKA_TOPIC_NORMALIZED: bus(topic, 'zeek-normalized', 'The Kafka topic of normalized events.'),
+  ELASTICSEARCH_NODE: bus(
+    webAddress,
+    '',
+    'The Elasticsearch to index into; this version has no such sink yet and says so at its start.',
+    {
+      shown: 'none',
+    },
+  ),
+
+  LOCAL_NETWORKS: rules(networks, SITE, "The site's own networks, from which the direction of a flow follows."),
+  NORMALIZATION_FILE: rules(path, '', 'Promotion rules to use instead of those that are shipped.', {
+    shown: 'as shipped',
+  }),
+  SCHEMA_FILE: rules(path, '', 'Column types to use instead of those that are shipped.', { shown: 'as shipped' }),
+
+  JOB_MAX_ATTEMPTS: jobs(
+    wholeNumber(1, 1000),
+    '5',
+    'A job that failed this many times is given up and its input put into quarantine.',
+  ),
+  JOB_LEASE_SECONDS: jobs(
+    wholeNumber(5, DAY_SECONDS),
+    '60',
+    'A job whose process has not been heard of for this long is given to another.',
+    seconds,
+  ),
+  JOB_BACKOFF_MS: jobs(
+    wholeNumber(1, 600_000),
+    '1000',
+    'The wait before the second attempt; it doubles with each further one.',
+    ms,
+  ),
+  STOP_TIMEOUT_SECONDS: jobs(
+    wholeNumber(0, 3600),
+    '20',
+    'How long a stop waits for the work in hand before it gives it back.',
+    seconds,
+  ),
+  HEALTH_INTERVAL_SECONDS: jobs(wholeNumber(1, DAY_SECONDS), '30', 'How often a health line is logged.', seconds),
+
+  HTTP_HOST: query(host, '127.0.0.1', 'The address that the API and the pages listen on.'),
+  HTTP_PORT: query(
+    wholeNumber(0, 65_535),
+    '8080',
+    'The port that the API and the pages listen on; 0 takes any that is free.',
+  ),
+  QUERY_MEMORY_MB: query(wholeNumber(128, LARGEST_MB), '1024', 'Memory that a query may take.', mb),
+  QUERY_TIMEOUT_SECONDS: query(wholeNumber(1, DAY_SECONDS), '300', 'A query that takes longer is ended.', seconds),
+
+  LOG_LEVEL: log(oneOf('debug', 'info', 'warn', 'error'), 'info', 'The least level that is logged.'),
+  LOG_FORMAT: log(oneOf('text', 'json'), 'text', 'Lines for people, or a JSON object a line.'),
+  LOG_FILE: log(path, '', 'The log file; off writes none.', { shown: '<DATA_DIR>/log/pipeline.log' }),
+  LOG_MAX_MB: log(wholeNumber(1, 1024), '20', 'The log file is put aside when it reaches this size.', mb),
+  LOG_MAX_FILES: log(wholeNumber(1, 100), '5', 'Log files kept, the current one included.'),
+})
+
+export type SettingName = keyof typeof settings.shape
+export type Settings = z.infer<typeof settings>
+
+export const settingNames = Object.keys(settings.shape) as SettingName[]
+
+export function factsOf(name: SettingName): SettingFacts {
+  return settingFacts.get(settings.shape[name]) as SettingFacts
+}

@@ -1,0 +1,104 @@
+/**
+ * Takes a capture out of the dataset: `forget` (as if it had never come) and `reprocess` (convert it again).
+ *
+ * In: a capture's id. Out: no row, no quarantined line and no job of it. Safe to repeat: the capture is marked
+ * first, every step bears being done twice, and a removal that was cut short is taken up at the next start.
+ * Files are rewritten beside the old ones and renamed over them, so that readers see one or the other.
+ */
+
+import { readdir, rm, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { flush } from '../../stages/durable.ts'
+import type { CaptureRow } from '../../state/captures.ts'
+import type { CommitFile } from '../../state/commits.ts'
+import { PipelineError } from '../../state/errors.ts'
+import type { Layout } from '../../state/layout.ts'
+import type { Ledger } from '../../state/ledger.ts'
+import { withoutCapture } from './rewrite.ts'
+
+export type Removal = 'forgetting' | 'reprocessing'
+
+export interface RemovalParts {
+  ledger: Ledger
+  layout: Layout
+  /** Puts the files of recorded commits in place, so that nothing of the capture appears afterwards. */
+  recover(): Promise<void>
+}
+
+const LOCK = 'dataset'
+const LOCK_MS = 10 * 60_000
+const PATIENCE_MS = 60_000
+
+export async function removeCapture(parts: RemovalParts, { id }: CaptureRow, removal: Removal): Promise<void> {
+  const { ledger } = parts
+  await untilTrue(() => ledger.tryLock(LOCK, LOCK_MS), 'another process is rewriting the dataset')
+  try {
+    await removeLocked(parts, id, removal)
+  } finally {
+    ledger.unlock(LOCK)
+  }
+}
+
+async function removeLocked(parts: RemovalParts, id: string, removal: Removal): Promise<void> {
+  const { ledger, layout } = parts
+  ledger.transaction(() => {
+    ledger.captures.setState(id, removal)
+    ledger.jobs.removeOf(id)
+    ledger.artifacts.releaseOf(id)
+  })
+  await parts.recover()
+  await untilTrue(() => !ledger.commits.pending(id), 'rows of the capture are still being put in place')
+  for (const file of ledger.commits.filesOf(id)) await rewrite(file, id, parts)
+  if (removal === 'forgetting') await removeFiles(id, layout)
+  ledger.transaction(() => finish(ledger, id, removal))
+}
+
+/** Takes up what was cut short; what another process is at work on is left to it. */
+export async function resumeRemovals(parts: RemovalParts): Promise<void> {
+  const { ledger } = parts
+  for (const state of ['forgetting', 'reprocessing'] as const) {
+    for (const { id } of ledger.captures.list({ state })) {
+      if (!ledger.tryLock(LOCK, LOCK_MS)) return
+      try {
+        await removeLocked(parts, id, state)
+      } finally {
+        ledger.unlock(LOCK)
+      }
+    }
+  }
+}
+
+function finish(ledger: Ledger, id: string, removal: Removal): void {
+  const capture = ledger.captures.get(id)
+  ledger.commits.removeOf(id)
+  if (removal === 'forgetting' || capture === undefined) {
+    ledger.captures.remove(id)
+    return
+  }
+  ledger.captures.removeConversion(id)
+  ledger.captures.setState(id, 'accepted')
+  ledger.jobs.add({ stage: 'convert', key: id, captureId: id, input: {}, bytes: capture.bytes })
+}
+
+async function rewrite(file: CommitFile, captureId: string, { ledger, layout }: RemovalParts): Promise<void> {
+  const path = join(layout.dataDir, file.path)
+  if ((await stat(path).catch(() => undefined)) === undefined) return
+  const left = await withoutCapture(path, captureId, file.logType === undefined ? 'lines' : 'rows')
+  await flush(join(path, '..'))
+  ledger.transaction(() => ledger.commits.replaceFile(file.path, left))
+}
+
+async function removeFiles(id: string, layout: Layout): Promise<void> {
+  for (const format of ['pcap', 'pcapng']) await rm(join(layout.captures, `${id}.${format}`), { force: true })
+  for (const name of await readdir(layout.quarantine)) {
+    if (name.startsWith(`${id.slice(0, 12)}-`)) await rm(join(layout.quarantine, name), { force: true })
+  }
+}
+
+async function untilTrue(condition: () => boolean, whatWeWaitFor: string): Promise<void> {
+  const deadline = Date.now() + PATIENCE_MS
+  while (!condition()) {
+    if (Date.now() > deadline) throw new PipelineError('io', `${whatWeWaitFor}; try again later`, { retryable: true })
+    await new Promise((resolve) => setTimeout(resolve, 100))
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * Keeps the pipeline from filling the disk: intake and everything that makes work bigger pause while free space
+ * is below the floor, and go on by themselves. What turns work space into rows goes on, since it frees some.
+ */
+
+import { statfsSync } from 'node:fs'
+import type { Log } from '../stages/ports.ts'
+import type { StageName } from '../state/job.ts'
+
+const MB = 1024 * 1024
+const LOOK_EVERY_MS = 1000
+const PAUSED: readonly StageName[] = ['monitor', 'convert', 'split']
+
+export interface DiskGuard {
+  mayClaim(stage: StageName): boolean
+}
+
+export function createDiskGuard({
+  dataDir,
+  floorBytes,
+  log,
+}: {
+  dataDir: string
+  floorBytes: number
+  log: Log
+}): DiskGuard {
+  let lookedAt = Number.NEGATIVE_INFINITY
+  let paused = false
+
+  function look(): void {
+    if (performance.now() - lookedAt < LOOK_EVERY_MS) return
+    lookedAt = performance.now()
+    const { bavail, bsize } = statfsSync(dataDir)
+    const free = bavail * bsize
+    if (free < floorBytes === paused) return
+    paused = !paused
+    const values = { free_mb: Math.round(free / MB), floor_mb: Math.round(floorBytes / MB) }
+    if (paused)
+      log.error('the disk is nearly full: intake is paused until there is space again (DISK_FLOOR_MB)', values)
+    else log.info('there is disk space again: intake goes on', values)
+  }
+
+  return {
+    mayClaim(stage) {
+      look()
+      return !(paused && PAUSED.includes(stage))
+    },
+  }
+}

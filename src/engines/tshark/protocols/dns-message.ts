@@ -1,0 +1,297 @@
+/**
+ * DNS messages from their bytes (RFC 1035; answers as Zeek words them).
+ *
+ * In: one message without the TCP length prefix. Out: header, questions, the answer section's records as text.
+ * Hostile input: parsing stops at the first thing that is wrong, what came before it stays.
+ */
+
+import { hex, ipv4Text, ipv6Text, textOf } from './text.ts'
+
+export interface DnsMessage {
+  id: number
+  isResponse: boolean
+  opcode: number
+  rcode: number
+  aa: boolean
+  tc: boolean
+  rd: boolean
+  ra: boolean
+  /** The three bits between RA and RCODE. */
+  z: number
+  counts: { questions: number; answers: number; authorities: number; additionals: number }
+  questions: DnsQuestion[]
+  answers: DnsAnswer[]
+  /** What was wrong, in Zeek's words. */
+  weirds: string[]
+}
+
+export interface DnsQuestion {
+  name: string
+  type: number
+  class: number
+}
+
+export interface DnsAnswer {
+  name: string
+  type: number
+  class: number
+  ttl: number
+  /** undefined: Zeek logs nothing for this type. */
+  text: string | undefined
+}
+
+const MAX_NAME_BYTES = 255
+const MAX_POINTERS = 64
+const ROOT = '<Root>'
+const UPDATE = 5
+
+interface Name {
+  text: string
+  /** Where the bytes after it begin. */
+  next: number
+}
+
+/** undefined: shorter than a header. */
+export function parseDns(bytes: Buffer): DnsMessage | undefined {
+  if (bytes.length < 12) return undefined
+  const flags = bytes.readUInt16BE(2)
+  const message: DnsMessage = {
+    id: bytes.readUInt16BE(0),
+    isResponse: (flags & 0x8000) !== 0,
+    opcode: (flags >> 11) & 0xf,
+    rcode: flags & 0xf,
+    aa: (flags & 0x0400) !== 0,
+    tc: (flags & 0x0200) !== 0,
+    rd: (flags & 0x0100) !== 0,
+    ra: (flags & 0x0080) !== 0,
+    z: (flags >> 4) & 7,
+    counts: {
+      questions: bytes.readUInt16BE(4),
+      answers: bytes.readUInt16BE(6),
+      authorities: bytes.readUInt16BE(8),
+      additionals: bytes.readUInt16BE(10),
+    },
+    questions: [],
+    answers: [],
+    weirds: [],
+  }
+  const at = parseQuestions(bytes, message)
+  if (at !== undefined) parseAnswers(bytes, at, message)
+  return message
+}
+
+function parseQuestions(bytes: Buffer, message: DnsMessage): number | undefined {
+  let at = 12
+  for (let i = 0; i < message.counts.questions; i++) {
+    const name = readName(bytes, at, message.weirds)
+    if (name === undefined) return undefined
+    if (name.next + 4 > bytes.length) {
+      message.weirds.push('DNS_truncated_quest_too_short')
+      return undefined
+    }
+    message.questions.push({
+      name: name.text,
+      type: bytes.readUInt16BE(name.next),
+      class: bytes.readUInt16BE(name.next + 2),
+    })
+    at = name.next + 4
+  }
+  return at
+}
+
+/** An update's prerequisites and updates stand where a response has answers and authorities (RFC 2136). */
+function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
+  const isUpdate = message.opcode === UPDATE
+  const { answers, authorities, additionals } = message.counts
+  let at = start
+  for (let i = 0; i < answers + authorities + additionals; i++) {
+    const owner = readName(bytes, at, message.weirds)
+    if (owner === undefined) {
+      if (at >= bytes.length || message.weirds.length === 0) message.weirds.push('DNS_truncated_ans_too_short')
+      return
+    }
+    const fixed = owner.next
+    if (fixed + 10 > bytes.length) {
+      message.weirds.push('DNS_truncated_ans_too_short')
+      return
+    }
+    const [type, cls] = [bytes.readUInt16BE(fixed), bytes.readUInt16BE(fixed + 2)]
+    const data = fixed + 10
+    const end = data + bytes.readUInt16BE(fixed + 8)
+    if (end > bytes.length) {
+      return
+    }
+    const ttl = bytes.readUInt32BE(fixed + 4)
+    const isAnswer = i < answers
+    if (isAnswer || (isUpdate && i < answers + authorities)) {
+      const plain = end > data ? recordText(bytes, data, end, type, message.weirds) : undefined
+      const text = isUpdate ? updateText(isAnswer, owner.text, type, cls, plain) : plain
+      message.answers.push({ name: owner.text, type, class: cls, ttl, text })
+    }
+    at = end
+  }
+}
+
+const UPDATE_TYPES: Record<number, string> = {
+  1: 'A',
+  2: 'NS',
+  5: 'CNAME',
+  6: 'SOA',
+  12: 'PTR',
+  15: 'MX',
+  16: 'TXT',
+  28: 'AAAA',
+  33: 'SRV',
+}
+const CLASS_NONE = 254
+const CLASS_ANY = 255
+const TYPE_ANY = 255
+
+/** RFC 2136, 2.4 (prerequisites) and 2.5 (updates): the class says what is asked. */
+function updateText(isPrerequisite: boolean, name: string, type: number, cls: number, data?: string): string {
+  const typeText = UPDATE_TYPES[type] ?? `query-${type}`
+  const rest = data === undefined ? '' : ` ${data}`
+  if (isPrerequisite) {
+    if (cls === CLASS_ANY) return type === TYPE_ANY ? `pre: Name ${name}` : `pre: RRSet ${typeText} ${name}`
+    if (cls === CLASS_NONE) return type === TYPE_ANY ? `pre: NoName ${name}` : `pre: NoRRSet ${typeText} ${name}`
+    return `pre: RRSet ${typeText} ${name}${rest}`
+  }
+  if (cls === CLASS_ANY) return type === TYPE_ANY ? `del: Name ${name}` : `del: RRSet ${typeText}`
+  if (cls === CLASS_NONE) return `del: ${typeText} ${name}${rest}`
+  return `add: ${typeText} ${name}${rest}`
+}
+
+type RecordText = (bytes: Buffer, at: number, end: number, weirds: string[]) => string | undefined
+
+const nameAt =
+  (skip: number): RecordText =>
+  (bytes, at, end, weirds) =>
+    at + skip < end ? readName(bytes, at + skip, weirds)?.text : undefined
+
+/** Resource record type → its text. A type that is not here is not logged. */
+const RECORDS: Record<number, RecordText> = {
+  1: (bytes, at, end) => (end - at >= 4 ? ipv4Text(bytes, at) : undefined),
+  28: (bytes, at, end) => (end - at >= 16 ? ipv6Text(bytes, at) : undefined),
+  2: nameAt(0),
+  5: nameAt(0),
+  6: nameAt(0),
+  12: nameAt(0),
+  15: nameAt(2),
+  33: nameAt(6),
+  39: nameAt(0),
+  16: (bytes, at, end) => strings('TXT', bytes, at, end),
+  99: (bytes, at, end) => strings('SPF', bytes, at, end),
+  29: (bytes, at, end) =>
+    end - at >= 16 && bytes[at] === 0 ? `LOC:  ${bytes[at + 1]} ${bytes[at + 2]} ${bytes[at + 3]}` : undefined,
+  35: naptr,
+  43: (bytes, at, end) => (end - at >= 4 ? `DS ${bytes[at + 2]} ${bytes[at + 3]}` : undefined),
+  44: (bytes, at, end) => (end - at > 2 ? `SSHFP: ${hex(bytes.subarray(at + 2, end))}` : undefined),
+  46: rrsig,
+  47: nsec,
+  48: (bytes, at, end) => (end - at >= 4 ? `DNSKEY ${bytes[at + 3]}` : undefined),
+  50: () => 'NSEC3',
+  51: () => 'NSEC3PARAM',
+}
+
+function recordText(bytes: Buffer, at: number, end: number, type: number, weirds: string[]): string | undefined {
+  return RECORDS[type]?.(bytes, at, end, weirds)
+}
+
+function strings(label: string, bytes: Buffer, start: number, end: number): string | undefined {
+  const parts: string[] = []
+  for (let at = start; at < end; ) {
+    const length = bytes[at] ?? 0
+    if (at + 1 + length > end) break
+    parts.push(`${label} ${length} ${textOf(bytes.subarray(at + 1, at + 1 + length))}`)
+    at += 1 + length
+  }
+  return parts.length > 0 ? parts.join(' ') : undefined
+}
+
+function naptr(bytes: Buffer, start: number, end: number, weirds: string[]): string | undefined {
+  if (end - start < 7) return undefined
+  const parts: string[] = []
+  let at = start + 4
+  for (let i = 0; i < 3; i++) {
+    const length = bytes[at] ?? 0
+    if (at + 1 + length >= end) return undefined
+    if (length > 0) parts.push(textOf(bytes.subarray(at + 1, at + 1 + length)))
+    at += 1 + length
+  }
+  const replacement = readName(bytes, at, weirds)?.text
+  if (replacement === undefined) return undefined
+  return ['NAPTR', bytes.readUInt16BE(start), bytes.readUInt16BE(start + 2), ...parts, replacement].join(' ')
+}
+
+function rrsig(bytes: Buffer, at: number, end: number, weirds: string[]): string | undefined {
+  if (end - at < 19) return undefined
+  const signer = readName(bytes, at + 18, weirds)
+  return signer && `RRSIG ${bytes.readUInt16BE(at)} ${signer.text}`
+}
+
+function nsec(bytes: Buffer, at: number, _end: number, weirds: string[]): string | undefined {
+  const next = readName(bytes, at, weirds)
+  return next && `NSEC ${next.text}`
+}
+
+/** Reads a name with compression pointers (RFC 1035, 4.1.4); they may only lead backwards. Lower case. */
+function readName(bytes: Buffer, start: number, weirds: string[]): Name | undefined {
+  const labels: string[] = []
+  let total = 0
+  let next: number | undefined
+  let at = start
+  for (let pointers = 0; ; ) {
+    const length = bytes[at]
+    if (length === undefined) {
+      return undefined
+    }
+    if (length === 0) {
+      next ??= at + 1
+      break
+    }
+    if ((length & 0xc0) === 0xc0) {
+      if (at + 2 > bytes.length) {
+        return undefined
+      }
+      const target = bytes.readUInt16BE(at) & 0x3fff
+      next ??= at + 2
+      if (target >= at) {
+        weirds.push('DNS_label_forward_compress_offset')
+        return undefined
+      }
+      if (++pointers > MAX_POINTERS) return undefined
+      at = target
+      continue
+    }
+    if (length > 63) {
+      return undefined
+    }
+    if (at + 1 + length > bytes.length) {
+      return undefined
+    }
+    total += length + 1
+    if (total > MAX_NAME_BYTES) {
+      return undefined
+    }
+    labels.push(bytes.toString('latin1', at + 1, at + 1 + length))
+    at += 1 + length
+  }
+  if (labels.length === 0) return { text: ROOT, next }
+  return { text: textOf(Buffer.from(lowerAscii(labels.join('.')), 'latin1')), next }
+}
+
+/** ASCII letters only: names may hold any byte. */
+const lowerAscii = (text: string) => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+
+/**
+ * NetBIOS name service names are written with two letters a byte (RFC 1001, 14.1). Undefined when it is no such
+ * name. The name's 16th byte, its service type, is left out, as are the blanks and NULs that fill it up.
+ */
+export function netbiosName(encoded: string): string | undefined {
+  if (!/^[a-p]{32}/i.test(encoded)) return undefined
+  const letters = encoded.slice(0, 32).toUpperCase()
+  const bytes = Buffer.alloc(15)
+  for (let i = 0; i < 15; i++) bytes[i] = ((letters.charCodeAt(2 * i) - 65) << 4) | (letters.charCodeAt(2 * i + 1) - 65)
+  const name = bytes.toString('latin1').replace(/[ \0]+$/, '')
+  return textOf(Buffer.from(name, 'latin1'))
+}

@@ -1,0 +1,3 @@
+/** LDAP messages from their bytes. Being written. */
+
+export {}

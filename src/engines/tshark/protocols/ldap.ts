@@ -1,0 +1,3 @@
+/** LDAP (RFC 4511). Being written. */
+
+export {}

@@ -1,0 +1,3 @@
+/** RDP (MS-RDPBCGR). Being written. */
+
+export {}

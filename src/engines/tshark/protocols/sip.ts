@@ -1,0 +1,194 @@
+/**
+ * SIP over UDP (RFC 3261): one sip record for each response, with what the request said; requests that got
+ * none are written at the flow's end.
+ *
+ * A record goes on until its final response: a request that comes before that (a retransmission, a CANCEL)
+ * is taken into the same record, whose Via paths grow.
+ */
+
+import type { Dissector, Protocol, Session } from './protocol.ts'
+import { textOfLatin1 } from './text.ts'
+
+const REQUEST = /^([A-Za-z]+)[ \t]+(\S.*?)[ \t]+SIP\/\d+\.\d+[ \t]*$/
+const RESPONSE = /^SIP\/\d+\.\d+[ \t]+(\d{1,3})(?:[ \t]+(.*?))?[ \t]*$/
+const REQUEST_AHEAD = /[A-Za-z]+[ \t]+[^\s][^\r\n]*[ \t]+SIP\/\d/
+const MAX_MESSAGE_BYTES = 65536
+const MAX_HEADERS = 1000
+const MAX_PATH = 500
+const MAX_JUNK_BYTES = 1024
+
+interface Transaction {
+  ts: number
+  /** A request came since it was last written. */
+  unanswered: boolean
+  method?: string
+  uri?: string
+  date?: string
+  requestFrom?: string
+  requestTo?: string
+  responseFrom?: string
+  responseTo?: string
+  replyTo?: string
+  callId?: string
+  seq?: string
+  subject?: string
+  requestPath: string[]
+  responsePath: string[]
+  userAgent?: string
+  statusCode?: number
+  statusMsg?: string
+  warning?: string
+  requestBodyLen?: number
+  responseBodyLen?: number
+  contentType?: string
+}
+
+type Take = (t: Transaction, value: string) => void
+
+/** The tag tells dialogs apart, the branch transactions: neither is the sender's identity. */
+const withoutTag = (value: string) => value.split(';tag')[0] ?? ''
+const withoutBranch = (value: string) => value.split(/;\s*branch/)[0] ?? ''
+const lengthOf = (value: string) => (/^\d{1,10}$/.test(value) ? Number(value) : 0)
+const addHop = (path: string[], value: string) => {
+  if (path.length < MAX_PATH) path.push(textOfLatin1(withoutBranch(value)))
+}
+
+const REQUEST_HEADERS: Record<string, Take> = {
+  date: (t, value) => (t.date = textOfLatin1(value)),
+  from: (t, value) => (t.requestFrom = textOfLatin1(withoutTag(value))),
+  to: (t, value) => (t.requestTo = textOfLatin1(value)),
+  'reply-to': (t, value) => (t.replyTo = textOfLatin1(value)),
+  'call-id': (t, value) => (t.callId = textOfLatin1(value)),
+  cseq: (t, value) => (t.seq = textOfLatin1(value)),
+  subject: (t, value) => (t.subject = textOfLatin1(value)),
+  'user-agent': (t, value) => (t.userAgent = textOfLatin1(value)),
+  via: (t, value) => addHop(t.requestPath, value),
+  'content-length': (t, value) => (t.requestBodyLen = lengthOf(value)),
+}
+
+const RESPONSE_HEADERS: Record<string, Take> = {
+  date: (t, value) => (t.date = textOfLatin1(value)),
+  from: (t, value) => (t.responseFrom = textOfLatin1(withoutTag(value))),
+  to: (t, value) => (t.responseTo = textOfLatin1(value)),
+  warning: (t, value) => (t.warning = textOfLatin1(value)),
+  'content-type': (t, value) => (t.contentType = textOfLatin1(value)),
+  via: (t, value) => addHop(t.responsePath, value),
+  'content-length': (t, value) => (t.responseBodyLen = lengthOf(value)),
+}
+
+export const sip: Protocol = {
+  name: 'sip',
+  logs: ['sip'],
+  udpPorts: [5060],
+  recognize(originator, responder, transport) {
+    if (transport !== 'udp') return false
+    const firstLine = (bytes: Buffer) => bytes.subarray(0, 512).toString('latin1').split('\r\n', 2)
+    const [request, ...more] = firstLine(originator)
+    if (more.length > 0 && REQUEST.test(request ?? '')) return true
+    return RESPONSE.test(firstLine(responder)[0] ?? '') ? true : undefined
+  },
+  dissect: createSip,
+}
+
+function createSip(session: Session): Dissector {
+  let current: Transaction | undefined
+  let junk = Buffer.alloc(0)
+
+  function transaction(ts: number): Transaction {
+    current ??= { ts, unanswered: false, requestPath: [], responsePath: [] }
+    return current
+  }
+
+  function write(t: Transaction): void {
+    session.emit('sip', t.ts, {
+      trans_depth: 0,
+      method: t.method,
+      uri: t.uri,
+      date: t.date,
+      request_from: t.requestFrom,
+      request_to: t.requestTo,
+      response_from: t.responseFrom,
+      response_to: t.responseTo,
+      reply_to: t.replyTo,
+      call_id: t.callId,
+      seq: t.seq,
+      subject: t.subject,
+      request_path: [...t.requestPath],
+      response_path: [...t.responsePath],
+      user_agent: t.userAgent,
+      status_code: t.statusCode,
+      status_msg: t.statusMsg,
+      warning: t.warning,
+      request_body_len: t.requestBodyLen,
+      response_body_len: t.responseBodyLen,
+      content_type: t.contentType,
+    })
+  }
+
+  function request(bytes: Buffer, ts: number): void {
+    let text = messageText(bytes)
+    const start = REQUEST_AHEAD.exec(text)?.index
+    if (start === undefined) {
+      if (text.trim() !== '') junk = Buffer.concat([junk, bytes]).subarray(0, MAX_JUNK_BYTES)
+      return
+    }
+    const before = junk.toString('latin1') + text.slice(0, start)
+    junk = Buffer.alloc(0)
+    if (before.trim() !== '')
+      session.weird(ts, 'sip_junk_before_request', 'SIP', textOfLatin1(before.slice(0, MAX_JUNK_BYTES)))
+    text = text.slice(start)
+    const [line = '', ...headers] = linesOf(text)
+    const match = REQUEST.exec(line)
+    if (match === null) return
+    const t = transaction(ts)
+    t.unanswered = true
+    t.method = textOfLatin1(match[1] ?? '')
+    t.uri = textOfLatin1(match[2] ?? '')
+    takeHeaders(t, headers, REQUEST_HEADERS)
+  }
+
+  function response(bytes: Buffer, ts: number): void {
+    const [line = '', ...headers] = linesOf(messageText(bytes).trimStart())
+    const match = RESPONSE.exec(line)
+    if (match === null) return
+    session.confirm('sip')
+    const t = transaction(ts)
+    t.statusCode = Number(match[1])
+    t.statusMsg = textOfLatin1(match[2] ?? '')
+    takeHeaders(t, headers, RESPONSE_HEADERS)
+    write(t)
+    t.unanswered = false
+    if (t.statusCode >= 200) current = undefined
+  }
+
+  return {
+    data(fromOriginator, bytes, ts) {
+      if (fromOriginator) request(bytes, ts)
+      else response(bytes, ts)
+    },
+    end() {
+      if (current?.unanswered === true) write(current)
+      current = undefined
+    },
+  }
+}
+
+const messageText = (bytes: Buffer) => bytes.subarray(0, MAX_MESSAGE_BYTES).toString('latin1')
+
+/** The start line and the headers; a continuation belongs to the line before it. */
+function linesOf(text: string): string[] {
+  const end = /\r?\n\r?\n/.exec(text)?.index
+  return text
+    .slice(0, end)
+    .replace(/\r?\n[ \t]+/g, ' ')
+    .split(/\r?\n/, MAX_HEADERS)
+}
+
+function takeHeaders(t: Transaction, lines: string[], table: Record<string, Take>): void {
+  for (const line of lines) {
+    const colon = line.indexOf(':')
+    if (colon <= 0) continue
+    const name = line.slice(0, colon).trim().toLowerCase()
+    if (Object.hasOwn(table, name)) table[name]?.(t, line.slice(colon + 1).trim())
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * Content of a file that is read or written piece by piece: pieces with their offsets in, in any order; a
+ * FileSink's bytes and gaps out. Memory: what waits behind a hole, at most `MAX_HELD_BYTES`.
+ */
+
+import type { FileSink } from './protocol.ts'
+
+const MAX_HELD_BYTES = 512 * 1024
+const MAX_HELD = 256
+
+export interface OffsetFile {
+  data(offset: number, bytes: Buffer, ts: number): void
+  /** All of its bytes have been seen. */
+  complete(): boolean
+  end(ts: number, timedOut?: boolean): void
+}
+
+export function createOffsetFile(sink: FileSink): OffsetFile {
+  /** In the order of their offsets. */
+  const held: { offset: number; bytes: Buffer }[] = []
+  let heldBytes = 0
+  let next = 0
+  /** When the last piece came: what waited counts as of then. */
+  let latest = 0
+
+  function give(offset: number, bytes: Buffer, ts: number): void {
+    if (offset > next) sink.gap(offset - next, ts)
+    const fresh = bytes.subarray(Math.min(bytes.length, Math.max(0, next - offset)))
+    if (fresh.length > 0) sink.data(fresh, ts)
+    next = Math.max(next, offset + bytes.length)
+  }
+
+  function release(evenBehindHoles: boolean): void {
+    for (;;) {
+      const first = held[0]
+      if (first === undefined || (first.offset > next && !evenBehindHoles)) return
+      held.shift()
+      heldBytes -= first.bytes.length
+      give(first.offset, first.bytes, latest)
+    }
+  }
+
+  return {
+    data(offset, bytes, ts) {
+      if (bytes.length === 0) return
+      latest = ts
+      if (offset <= next) {
+        give(offset, bytes, ts)
+        release(false)
+        return
+      }
+      let at = held.length
+      while (at > 0 && (held[at - 1]?.offset ?? 0) > offset) at--
+      held.splice(at, 0, { offset, bytes: Buffer.from(bytes) })
+      heldBytes += bytes.length
+      if (heldBytes > MAX_HELD_BYTES || held.length > MAX_HELD) release(true)
+    },
+    complete: () => sink.totalBytes !== undefined && next >= sink.totalBytes,
+    end(ts, timedOut) {
+      release(true)
+      sink.end(ts, timedOut)
+    },
+  }
+}

@@ -1,0 +1,108 @@
+/**
+ * Puts the pipeline together from its settings: the one place that knows which adapter stands behind which port.
+ * Heavy adapters are loaded when they are first used, so that `status` starts fast.
+ */
+
+import { createStages } from '../stages/index.ts'
+import type { Engine, EventSink, Log } from '../stages/ports.ts'
+import type { Stage } from '../stages/stage.ts'
+import type { StageName } from '../state/job.ts'
+import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
+import { type Ledger, openLedger } from '../state/ledger.ts'
+import type { Config } from './config.ts'
+import { createInspector } from './intake/inspector.ts'
+import { type Pipeline, startPipeline } from './pipeline.ts'
+
+export interface Parts extends Disposable {
+  ledger: Ledger
+  layout: Layout
+  stages: Stage[]
+  start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
+}
+
+const MB = 1024 * 1024
+/** A file that ends in the middle of a record may still grow for this many stability intervals. */
+const CUT_GRACE_INTERVALS = 5
+
+export function layoutFrom(config: Config): Layout {
+  return layoutOf(config.dataDir, config.inboxDir)
+}
+
+export function openParts(config: Config, log: Log): Parts {
+  const layout = layoutFrom(config)
+  makeLayout(layout)
+  const ledger = openLedger(layout.ledger)
+  const stages = createStages(
+    {
+      ledger,
+      layout,
+      inspector: inspectorFrom(config),
+      engine: once(() => openEngineFrom(config, log)),
+      sink: lazySink(config),
+    },
+    {
+      cutGraceMs: config.inbox.stabilityMs * CUT_GRACE_INTERVALS,
+      convertTimeoutMs: config.convert.timeoutMs,
+      linesPerChunk: config.split.linesPerChunk,
+      lanes: config.distribute.lanes,
+      eventsPerBatch: config.distribute.eventsPerBatch,
+      flush: config.upload.flush,
+    },
+  )
+  return {
+    ledger,
+    layout,
+    stages,
+    start: (run, { watch }) =>
+      startPipeline({
+        ledger,
+        layout,
+        log,
+        stages,
+        run,
+        watch,
+        inbox: config.inbox,
+        concurrency: {
+          monitor: 2,
+          convert: config.convert.concurrency,
+          split: 1,
+          distribute: 1,
+          upload: config.upload.concurrency,
+        },
+        jobs: config.jobs,
+        diskFloorBytes: config.disk.floorBytes,
+        health: { ...config.health, bufferBytes: config.upload.flush.bufferBytes },
+      }),
+    [Symbol.dispose]: () => ledger.close(),
+  }
+}
+
+export function inspectorFrom(config: Config) {
+  return createInspector({ maxBytes: config.inbox.maxCaptureBytes })
+}
+
+export async function openEngineFrom(config: Config, log: Log): Promise<Engine> {
+  const { openEngine } = await import('./engines/open.ts')
+  return await openEngine(config.convert.engine, { ...config.convert, log })
+}
+
+/** Opened with the first batch, and only once. */
+function lazySink({ upload, rules }: Config): EventSink {
+  const sink = once(async () => {
+    const { openParquetSink } = await import('./sinks/parquet/sink.ts')
+    const { threads, memoryBytes } = upload
+    return await openParquetSink({ threads, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
+  })
+  return { write: async (request) => (await sink()).write(request) }
+}
+
+function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make().catch((error) => {
+      made = undefined
+      throw error
+    })
+    return made
+  }
+}

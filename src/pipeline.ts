@@ -1,0 +1,135 @@
+/**
+ * A running pipeline: some or all of the stages, the inbox's watcher, the sweeper and the health line, over one
+ * data directory. Several of them, in one process or many, share it.
+ */
+
+import { probeInbox, type Watcher, watchInbox } from '../stages/monitor/watch.ts'
+import type { Log } from '../stages/ports.ts'
+import { type Runner, type RunnerOptions, startRunner } from '../stages/runner.ts'
+import type { Stage } from '../stages/stage.ts'
+import { sweep } from '../stages/sweep.ts'
+import { messageOf } from '../state/errors.ts'
+import type { StageName } from '../state/job.ts'
+import type { Layout } from '../state/layout.ts'
+import type { Ledger } from '../state/ledger.ts'
+import { resumeRemovals } from './dataset/remove-capture.ts'
+import { createDiskGuard } from './disk.ts'
+import { startHealth } from './health.ts'
+
+export interface PipelineOptions {
+  ledger: Ledger
+  layout: Layout
+  log: Log
+  /** All five, in order: recovery needs each of them, whichever run here. */
+  stages: readonly Stage[]
+  run: readonly StageName[]
+  /** Watch the inbox; needs the monitor to run here. */
+  watch: boolean
+  inbox: { stabilityMs: number; rescanMs: number; polling: boolean }
+  concurrency: Record<StageName, number>
+  jobs: Pick<RunnerOptions, 'leaseMs' | 'maxAttempts' | 'backoffMs'>
+  diskFloorBytes: number
+  health: { intervalMs: number; bufferBytes: number }
+}
+
+export interface Pipeline {
+  /** Looks at the queues and the inbox now. */
+  wake(): void
+  /** Ends or gives back what is in hand within the limit. */
+  stop(limitMs: number): Promise<void>
+}
+
+const SWEEP_EVERY_MS = 30_000
+const PROBE_AGAIN_MS = 10_000
+
+export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
+  const { ledger, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
+  const component = (name: string) => log.child({ component: name })
+  const disk = createDiskGuard({ dataDir: layout.dataDir, floorBytes: diskFloorBytes, log: component('disk') })
+  const healthLine = startHealth({ ledger, log: component('health'), ...health })
+  const runners: Runner[] = []
+  let isSweeping = false
+  const wake = () => {
+    for (const runner of runners) runner.wake()
+  }
+
+  await sweepNow()
+  for (const stage of stages.filter(({ name }) => run.includes(name))) {
+    const observer = {
+      ...healthLine.observer,
+      done: (...done: Parameters<NonNullable<typeof healthLine.observer.done>>) => {
+        healthLine.observer.done?.(...done)
+        wake()
+      },
+    }
+    const { name } = stage
+    runners.push(
+      startRunner(stage, {
+        ledger,
+        layout,
+        log: component(name),
+        concurrency: concurrency[name],
+        ...jobs,
+        mayClaim: disk.mayClaim,
+        observer,
+      }),
+    )
+  }
+  let watcher: Watcher | undefined
+  let probing: NodeJS.Timeout | undefined
+  if (watch) await startWatcher()
+  const sweeping = setInterval(() => void sweepNow(), SWEEP_EVERY_MS)
+
+  /** An inbox that cannot be used is an alarm, not an end: what is in work goes on. */
+  async function startWatcher(): Promise<void> {
+    try {
+      await probeInbox(layout.inbox)
+      watcher = await watchInbox({
+        inbox: layout.inbox,
+        ...inbox,
+        ledger,
+        log: component('monitor'),
+        onQueued: wake,
+        mayQueue: () => disk.mayClaim('monitor'),
+      })
+    } catch (error) {
+      component('monitor').error(
+        `files in the inbox ${layout.inbox} cannot be read, renamed or deleted, so nothing comes in; give this user the right to, it is tried again every ${PROBE_AGAIN_MS / 1000} s`,
+        { error: messageOf(error) },
+      )
+      probing = setTimeout(() => void startWatcher(), PROBE_AGAIN_MS)
+    }
+  }
+
+  async function sweepNow(): Promise<void> {
+    if (isSweeping) return
+    isSweeping = true
+    try {
+      await sweep(stages, ledger, layout, component('recovery'))
+      await resumeRemovals({ ledger, layout, recover: () => recoverAll(stages, component('recovery')) })
+    } catch (error) {
+      component('recovery').error('recovery failed; it is tried again', { error: messageOf(error) })
+    } finally {
+      isSweeping = false
+    }
+    wake()
+  }
+
+  return {
+    wake() {
+      watcher?.rescan()
+      wake()
+    },
+    async stop(limitMs) {
+      clearInterval(sweeping)
+      clearTimeout(probing)
+      await watcher?.close()
+      await Promise.all(runners.map((runner) => runner.stop(limitMs)))
+      healthLine.close()
+    },
+  }
+}
+
+export async function recoverAll(stages: readonly Stage[], log: Log): Promise<void> {
+  for (const stage of stages) await stage.recover?.(log)
+}

@@ -1,0 +1,78 @@
+/**
+ * Which Parquet files make up the dataset.
+ *
+ * In: the dataset's root, laid out as
+ * `<type>/year=YYYY/month=MM/day=DD/hour=HH/events_<type>_<id>.parquet`. Out: the log types, and the files
+ * of one type. Only regular files at that depth under that name count: whatever is still being written, is
+ * hidden, foreign, or a symbolic link (it could point anywhere) is never read.
+ */
+
+import type { Dirent } from 'node:fs'
+import { lstat, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
+
+export interface DataFile {
+  /** Absolute. */
+  path: string
+  bytes: number
+  mtimeMs: number
+}
+
+/** Log types become SQL names and parts of paths. */
+export const TYPE_NAME = /^[a-z0-9_]{1,64}$/
+
+/** The name of the view over all types; a folder of that name is not read. */
+export const EVENTS = 'events'
+
+const LEVELS = [/^year=\d{1,6}$/, /^month=\d{1,2}$/, /^day=\d{1,2}$/, /^hour=\d{1,2}$/]
+const FILE_NAME = /^events_[A-Za-z0-9_.-]+\.parquet$/
+
+/** The folders of the dataset that can be tables, by name. A root that does not exist yet has none. */
+export async function listTypes(root: string): Promise<string[]> {
+  const names = (await entriesOf(root)).filter((entry) => entry.isDirectory()).map((entry) => entry.name)
+  return names.filter((name) => TYPE_NAME.test(name) && name !== EVENTS).sort()
+}
+
+/** The files of one type, by path, which is by hour. */
+export async function listFiles(root: string, type: string): Promise<DataFile[]> {
+  const files = await filesBelow(join(root, type), 0)
+  return files.sort((a, b) => (a.path < b.path ? -1 : 1))
+}
+
+async function filesBelow(dir: string, depth: number): Promise<DataFile[]> {
+  const entries = await entriesOf(dir)
+  const level = LEVELS[depth]
+  if (level === undefined) {
+    const names = entries.filter((entry) => entry.isFile() && FILE_NAME.test(entry.name)).map((entry) => entry.name)
+    const found = await Promise.all(names.map((name) => describe(join(dir, name))))
+    return found.filter((file) => file !== undefined)
+  }
+  const folders = entries.filter((entry) => entry.isDirectory() && level.test(entry.name))
+  return (await Promise.all(folders.map((folder) => filesBelow(join(dir, folder.name), depth + 1)))).flat()
+}
+
+/** Retention may remove a file or a folder at any moment; what is gone is not part of the dataset. */
+async function describe(path: string): Promise<DataFile | undefined> {
+  try {
+    const { size, mtimeMs } = await lstat(path)
+    return { path, bytes: size, mtimeMs }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw unreadable(path, error)
+  }
+}
+
+async function entriesOf(dir: string): Promise<Dirent[]> {
+  try {
+    return await readdir(dir, { withFileTypes: true })
+  } catch (error) {
+    const errno = errnoOf(error)
+    if (errno === 'ENOENT' || errno === 'ENOTDIR') return []
+    throw unreadable(dir, error)
+  }
+}
+
+function unreadable(path: string, cause: unknown): PipelineError {
+  return new PipelineError('io', `the dataset cannot be read at ${path}: ${messageOf(cause)}`, { cause })
+}

@@ -1,0 +1,204 @@
+/**
+ * JSON tokens in bytes, strictly (RFC 8259): each function takes the place of a token's first byte and gives the
+ * place behind the token, or -1 where the token is none, or none that is beyond doubt. Bytes are those of lines
+ * that end in `\n`: no token holds one, therefore nothing here runs past the end of a line.
+ */
+
+import { parseAddress } from '../../../stages/upload/rules/address.ts'
+import { MAX_SECONDS } from '../../../stages/upload/rules/values.ts'
+
+const SPACE = 32
+export const QUOTE = 34
+export const COMMA = 44
+export const COLON = 58
+const MINUS = 45
+const DOT = 46
+const ZERO = 48
+const NINE = 57
+const BACKSLASH = 92
+const U = 117
+
+/** From the opening quote. */
+export function skipString(bytes: Uint8Array, start: number): number {
+  for (let at = start + 1; ; at++) {
+    const byte = bytes[at] as number
+    if (byte > BACKSLASH || (byte > QUOTE && byte < BACKSLASH)) continue
+    if (byte === QUOTE) return at + 1
+    if (byte === BACKSLASH) {
+      at = skipEscape(bytes, at) - 1
+      if (at < 0) return -1
+    } else if (!(byte >= SPACE)) return -1
+  }
+}
+
+function skipEscape(bytes: Uint8Array, at: number): number {
+  switch (bytes[at + 1]) {
+    case QUOTE:
+    case BACKSLASH:
+    case 47: // "/"
+    case 98: // "b"
+    case 102: // "f"
+    case 110: // "n"
+    case 114: // "r"
+    case 116: // "t"
+      return at + 2
+    case U:
+      return skipUnicodeEscape(bytes, at)
+    default:
+      return -1
+  }
+}
+
+/** A surrogate must be a pair: half of one is no Unicode text. */
+function skipUnicodeEscape(bytes: Uint8Array, at: number): number {
+  const unit = hex4(bytes, at + 2)
+  if (unit < 0 || (unit >= 0xdc00 && unit <= 0xdfff)) return -1
+  if (unit < 0xd800 || unit > 0xdbff) return at + 6
+  if (bytes[at + 6] !== BACKSLASH || bytes[at + 7] !== U) return -1
+  const low = hex4(bytes, at + 8)
+  return low >= 0xdc00 && low <= 0xdfff ? at + 12 : -1
+}
+
+function hex4(bytes: Uint8Array, at: number): number {
+  let value = 0
+  for (let i = at; i < at + 4; i++) {
+    const byte = bytes[i] as number
+    const lower = byte | 32
+    if (isDigit(byte)) value = value * 16 + byte - ZERO
+    else if (lower >= 97 && lower <= 102) value = value * 16 + lower - 87
+    else return -1
+  }
+  return value
+}
+
+/** An integer of at most 18 digits: within int64. */
+export function skipInteger(bytes: Uint8Array, start: number): number {
+  const first = bytes[start] === MINUS ? start + 1 : start
+  let at = first
+  while (isDigit(bytes[at] as number)) at++
+  return isIntegerPart(bytes, first, at) ? at : -1
+}
+
+/** 0 to 65535. */
+export function skipPort(bytes: Uint8Array, start: number): number {
+  let at = start
+  let value = 0
+  for (let byte = bytes[at] as number; isDigit(byte); byte = bytes[at] as number) {
+    value = value * 10 + byte - ZERO
+    at++
+  }
+  return isIntegerPart(bytes, start, at) && value <= 65535 ? at : -1
+}
+
+/** Any number that is finite beyond doubt: at most 18 digits before the point, an exponent of at most two digits. */
+export function skipDouble(bytes: Uint8Array, start: number): number {
+  const whole = skipInteger(bytes, start)
+  if (whole < 0) return -1
+  const at = bytes[whole] === DOT ? skipFraction(bytes, whole) : whole
+  return at >= 0 && ((bytes[at] as number) | 32) === 101 ? skipExponent(bytes, at) : at
+}
+
+function skipFraction(bytes: Uint8Array, dot: number): number {
+  let at = dot + 1
+  while (isDigit(bytes[at] as number)) at++
+  return at > dot + 1 && at < dot + 40 ? at : -1
+}
+
+function skipExponent(bytes: Uint8Array, e: number): number {
+  const sign = bytes[e + 1]
+  const first = sign === MINUS || sign === 43 ? e + 2 : e + 1
+  let at = first
+  while (isDigit(bytes[at] as number)) at++
+  return at > first && at <= first + 2 ? at : -1
+}
+
+/** Seconds without an exponent, within the bounds of a time even when their fraction is rounded up. */
+export function skipSeconds(bytes: Uint8Array, start: number): number {
+  const whole = skipInteger(bytes, start)
+  if (whole < 0 || whole - start > 12) return -1
+  if (Math.abs(wholeNumber(bytes, start, whole)) >= MAX_SECONDS - 1) return -1
+  return bytes[whole] === DOT ? skipFraction(bytes, whole) : whole
+}
+
+/** The value of an integer token, sign included. */
+export function wholeNumber(bytes: Uint8Array, start: number, end: number): number {
+  const negative = bytes[start] === MINUS
+  let value = 0
+  for (let at = negative ? start + 1 : start; at < end && isDigit(bytes[at] as number); at++)
+    value = value * 10 + (bytes[at] as number) - ZERO
+  return negative ? -value : value
+}
+
+export function skipLiteral(bytes: Uint8Array, start: number, literal: Uint8Array): number {
+  for (let i = 0; i < literal.length; i++) if (bytes[start + i] !== literal[i]) return -1
+  return start + literal.length
+}
+
+export const TRUE = Uint8Array.from(Buffer.from('true'))
+export const FALSE = Uint8Array.from(Buffer.from('false'))
+export const NULL = Uint8Array.from(Buffer.from('null'))
+
+export function skipBoolean(bytes: Uint8Array, start: number): number {
+  return skipLiteral(bytes, start, bytes[start] === TRUE[0] ? TRUE : FALSE)
+}
+
+/** The text of an address between two places: strict dotted decimal, else whatever `parseAddress` takes. */
+export function isAddress(bytes: Buffer, start: number, end: number): boolean {
+  let dots = 0
+  let digits = 0
+  let value = 0
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number
+    if (byte === DOT) {
+      if (digits === 0) return false
+      dots++
+      digits = 0
+      value = 0
+    } else if (isDigit(byte)) {
+      if (digits > 0 && value === 0) return isOtherAddress(bytes, start, end)
+      value = value * 10 + byte - ZERO
+      digits++
+      if (value > 255) return isOtherAddress(bytes, start, end)
+    } else return isOtherAddress(bytes, start, end)
+  }
+  return dots === 3 && digits > 0
+}
+
+function isOtherAddress(bytes: Buffer, start: number, end: number): boolean {
+  return (
+    isPlainIpv6(bytes, start, end) ||
+    (end - start <= 45 && parseAddress(bytes.toString('latin1', start, end)) !== undefined)
+  )
+}
+
+/** IPv6 in hexadecimal groups, `::` at most once and not at an end: what nearly all are. False proves nothing. */
+function isPlainIpv6(bytes: Uint8Array, start: number, end: number): boolean {
+  let groups = 1
+  let digits = 0
+  let gaps = 0
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at] as number
+    if (byte === COLON) {
+      if (digits > 0) groups++
+      else if (at === start || ++gaps > 1) return false
+      digits = 0
+    } else if (isHexDigit(byte)) {
+      if (++digits > 4) return false
+    } else return false
+  }
+  return digits > 0 && (gaps === 1 ? groups < 8 : groups === 8)
+}
+
+function isHexDigit(byte: number): boolean {
+  const lower = byte | 32
+  return isDigit(byte) || (lower >= 97 && lower <= 102)
+}
+
+function isIntegerPart(bytes: Uint8Array, first: number, end: number): boolean {
+  const digits = end - first
+  return digits === 1 || (digits > 1 && digits <= 18 && bytes[first] !== ZERO)
+}
+
+function isDigit(byte: number): boolean {
+  return byte >= ZERO && byte <= NINE
+}

@@ -1,0 +1,52 @@
+/** What the stages share about files: bytes that are on the disk before the ledger says so. */
+
+import { createHash } from 'node:crypto'
+import { constants } from 'node:fs'
+import { copyFile, link, mkdir, open, readdir, rename } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import { errnoOf } from '../state/errors.ts'
+
+/** Flushes a file or a directory to the disk; a rename or a new name is durable once its directory is flushed. */
+export async function flush(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY)
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+/** All files directly in a directory, and the directory itself. */
+export async function flushAll(dir: string): Promise<void> {
+  for (const entry of await readdir(dir, { withFileTypes: true }))
+    if (entry.isFile()) await flush(join(dir, entry.name))
+  await flush(dir)
+}
+
+/** Renames within a file system and flushes the target's directory; parents are made. */
+export async function move(from: string, to: string): Promise<void> {
+  await mkdir(dirname(to), { recursive: true })
+  await rename(from, to)
+  await flush(dirname(to))
+}
+
+/** A second name for the same bytes, or a copy where the file system has no hard links. */
+export async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to)
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return
+    await copyFile(from, to, constants.COPYFILE_FICLONE)
+  }
+}
+
+export function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 12)
+}
+
+/** A file name from elsewhere as one that is safe here: no path, no control characters, bounded. */
+export function safeName(name: string): string {
+  const base = basename(name.replaceAll('\0', '')) || 'unnamed'
+  const clean = base.replace(/[\p{Cc}/\\]/gu, '_').replace(/^\.+/, '_')
+  return clean.length <= 120 ? clean : `${clean.slice(0, 80)}~${shortHash(base)}${clean.slice(-20)}`
+}

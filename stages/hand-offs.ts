@@ -1,0 +1,41 @@
+/** What one stage hands to the next: the inputs of their jobs, as they lie in the ledger. All paths are relative. */
+
+/** Convert → split: what the engine says it wrote. */
+export interface LogFile {
+  logType: string
+  records: number
+  bytes: number
+}
+
+export interface SplitInput {
+  /** The work space that is taken over, below the data directory. */
+  artifact: string
+  /** Where the `<log>.ndjson` files lie, below the data directory. */
+  dir: string
+  logs: LogFile[]
+}
+
+/** Split → distribute. */
+export interface Chunk {
+  /** Below the directory that holds it. */
+  file: string
+  logType: string
+  /** 0-based number of its first line within the log. */
+  firstOrdinal: number
+  lines: number
+  bytes: number
+}
+
+export interface DistributeInput {
+  /** The work space that is taken over, below the data directory. */
+  artifact: string
+  chunks: Chunk[]
+}
+
+/** Distribute → upload. */
+export interface Batch {
+  /** Its directory, below the data directory. */
+  dir: string
+  source: string
+  chunks: Chunk[]
+}

@@ -1,0 +1,167 @@
+/**
+ * Upload: batches in, committed rows out.
+ *
+ * The commit protocol: the sink writes Parquet where no reader looks; then one ledger transaction acknowledges
+ * the batches and records the files and the counts; then the files are renamed into the dataset. A process
+ * that dies before the transaction has done nothing, one that dies after it left a commit that `recover` rolls
+ * forward: a rename that is not done yet is done, one that is done is left. Safe to repeat therefore.
+ */
+
+import { mkdir, rename, stat } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import type { CommitCount, CommitFile } from '../../state/commits.ts'
+import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
+import type { Job } from '../../state/job.ts'
+import type { Layout } from '../../state/layout.ts'
+import type { Ledger } from '../../state/ledger.ts'
+import { flush } from '../durable.ts'
+import type { Batch } from '../hand-offs.ts'
+import type { EventChunk, EventSink, SinkResult } from '../ports.ts'
+import type { Stage } from '../stage.ts'
+
+export interface UploadOptions {
+  ledger: Ledger
+  layout: Layout
+  sink: EventSink
+  /** A flush is due when any holds; 0 turns one off. When the input runs dry it is due in any case. */
+  flush: { bufferBytes: number; intervalMs: number; events: number }
+}
+
+/** So that one transaction stays short, whatever the flush rules say. */
+const MAX_JOBS_PER_COMMIT = 500
+
+export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptions): Stage {
+  /** Commits that this process is putting in place at this moment. */
+  const publishing = new Set<string>()
+
+  return {
+    name: 'upload',
+
+    gather: {
+      isFull: ({ jobs, bytes, events, ageMs }) =>
+        jobs >= MAX_JOBS_PER_COMMIT ||
+        (rules.bufferBytes > 0 && bytes >= rules.bufferBytes) ||
+        (rules.events > 0 && events >= rules.events) ||
+        (rules.intervalMs > 0 && ageMs >= rules.intervalMs),
+      lingerMs: rules.intervalMs > 0 ? rules.intervalMs : Number.POSITIVE_INFINITY,
+    },
+
+    async handle(jobs, { workDir, signal, log }) {
+      const chunks = jobs.flatMap(chunksOf)
+      const started = Date.now()
+      const id = (jobs[0] as Job).lease
+      const result = await sink.write({ chunks, stagingDir: workDir, commitId: id, ingestTimeMs: started, signal })
+      const files = filesOf(result, workDir, id)
+      const counts = countsOf(chunks, result)
+      const rows = counts.reduce((sum, each) => sum + each.rows, 0)
+      const quarantined = counts.reduce((sum, each) => sum + each.quarantined, 0)
+      publishing.add(id)
+      return {
+        // The staged files are kept until they are in place; `publish` removes the directory.
+        keep: [workDir],
+        record: () => ledger.commits.add({ id, files, counts }),
+        async afterwards() {
+          try {
+            await publish(id)
+          } finally {
+            publishing.delete(id)
+          }
+          const ms = Date.now() - started
+          log.info('flushed', {
+            commit: id,
+            batches: jobs.length,
+            rows,
+            files: files.length,
+            ms,
+            quarantined: quarantined || undefined,
+          })
+        },
+        consumed: jobs.map(({ input }) => (input as Batch).dir),
+        outputs: { commit: id, rows },
+      }
+    },
+
+    async recover(log) {
+      for (const id of ledger.commits.abandoned()) {
+        if (publishing.has(id)) continue
+        try {
+          await publish(id)
+          log.info('put the files of a recorded commit in place', { commit: id })
+        } catch (error) {
+          log.error('the files of a recorded commit cannot be put in place', { commit: id, error: messageOf(error) })
+        }
+      }
+    },
+  }
+
+  function chunksOf({ input, captureId = '' }: Job): EventChunk[] {
+    const { dir, source, chunks } = input as Batch
+    return chunks.map(({ file, ...chunk }) => ({ ...chunk, captureId, source, path: join(layout.dataDir, dir, file) }))
+  }
+
+  function filesOf({ files, quarantineFile }: SinkResult, workDir: string, id: string): CommitFile[] {
+    const below = (path: string) => relative(layout.dataDir, path)
+    const rows = files.map(({ path, ...file }) => ({
+      ...file,
+      staged: below(join(workDir, path)),
+      path: below(join(layout.parquet, path)),
+    }))
+    if (quarantineFile === undefined) return rows
+    const path = below(join(layout.quarantine, 'lines', `${id}.ndjson`))
+    return [...rows, { staged: below(join(workDir, quarantineFile)), path, rows: 0, bytes: 0 }]
+  }
+
+  async function publish(id: string): Promise<void> {
+    const dirs = new Set<string>()
+    for (const { path, staged } of ledger.commits.files(id)) {
+      const target = join(layout.dataDir, path)
+      await place(join(layout.dataDir, staged), target)
+      dirs.add(dirname(target))
+    }
+    for (const dir of dirs) await flush(dir)
+    ledger.transaction(() => {
+      for (const captureId of ledger.commits.markPublished(id)) ledger.settle(captureId)
+      ledger.artifacts.releaseLease(id)
+    })
+  }
+}
+
+/** Renames unless an earlier try has done so. */
+async function place(staged: string, target: string): Promise<void> {
+  await mkdir(dirname(target), { recursive: true })
+  try {
+    await rename(staged, target)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error
+    const placed = await stat(target).catch(() => undefined)
+    if (placed === undefined) {
+      throw new PipelineError(
+        'artifact_missing',
+        `${target} is recorded in the ledger, but neither it nor ${staged} is there; \`reprocess\` its captures`,
+      )
+    }
+  }
+}
+
+/** What became of each log of each capture; a chunk that was not accounted for to the last line is an error. */
+function countsOf(chunks: readonly EventChunk[], result: SinkResult): CommitCount[] {
+  const counts = new Map<string, CommitCount>()
+  for (const [index, { captureId, logType, lines }] of chunks.entries()) {
+    const { rows = 0, quarantined = {} } = result.chunks[index] ?? {}
+    const key = `${captureId}/${logType}`
+    const count = counts.get(key) ?? { captureId, logType, rows: 0, quarantined: 0, reasons: {} }
+    const rejected = Object.entries(quarantined) as [string, number][]
+    const lost = rejected.reduce((sum, [, n]) => sum + n, 0)
+    if (rows + lost !== lines) {
+      throw new PipelineError(
+        'events_unbalanced',
+        `${logType}: a chunk of ${lines} lines became ${rows} rows and ${lost} quarantined lines`,
+      )
+    }
+    count.rows += rows
+    count.quarantined += lost
+    for (const [reason, n] of rejected) count.reasons[reason] = (count.reasons[reason] ?? 0) + n
+    counts.set(key, count)
+  }
+  return [...counts.values()]
+}

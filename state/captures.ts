@@ -1,0 +1,219 @@
+/**
+ * What is known of each capture: the file, its packets, the records made of it, and how it ended.
+ *
+ * In: facts from the stages. Out: captures for the commands and the page. The state is stored when the last
+ * job of a capture ends, so that nobody has to work it out again.
+ */
+
+import type { CaptureFormat, PacketAccount } from './capture.ts'
+import type { Database } from './database.ts'
+import { PipelineError } from './errors.ts'
+
+/**
+ * `accepted`: in work. `done`: finished, and the receipt balances. `unbalanced`: finished, and it does not.
+ * `empty`: no packets in it. `failed`: a stage gave up; see the failed jobs. `forgetting`: being removed.
+ * `reprocessing`: its rows are being removed, then it is converted again.
+ */
+export type CaptureState = 'accepted' | 'done' | 'unbalanced' | 'empty' | 'failed' | 'forgetting' | 'reprocessing'
+
+export interface CaptureRow {
+  id: string
+  name: string
+  source: string
+  format: CaptureFormat
+  bytes: number
+  /** Below the data directory. */
+  path: string
+  state: CaptureState
+  engine: string | null
+  engineVersion: string | null
+  packets: PacketAccount | null
+  warnings: string[]
+  /** Milliseconds since the epoch. */
+  acceptedAt: number
+  finishedAt: number | null
+}
+
+export interface Arrival {
+  name: string
+  source: string
+  /** `none`, `gzip`, `zstd` or `zip`. */
+  container: string
+  /** Its name inside a zip archive. */
+  member?: string
+  /** Of the file as it came. */
+  bytes: number
+  /** Of the file as it came; the capture's id is the hash of the uncompressed content. */
+  fileSha256?: string
+  captureId?: string
+  outcome: 'accepted' | 'duplicate' | 'empty' | 'quarantined'
+  reason?: string
+}
+
+export type ArrivalRow = Required<Pick<Arrival, 'name' | 'source' | 'container' | 'bytes' | 'outcome'>> & {
+  member: string | null
+  fileSha256: string | null
+  captureId: string | null
+  reason: string | null
+  arrivedAt: number
+}
+
+export type NewCapture = Pick<CaptureRow, 'id' | 'name' | 'source' | 'format' | 'bytes' | 'path'> & {
+  state: 'accepted' | 'empty'
+}
+
+export interface Conversion {
+  engine: string
+  engineVersion: string
+  packets: PacketAccount
+  warnings: string[]
+  logs: Record<string, { records: number }>
+}
+
+export function isBeingRemoved(state: CaptureState): boolean {
+  return state === 'forgetting' || state === 'reprocessing'
+}
+
+export type Captures = ReturnType<typeof createCaptures>
+
+const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings,
+  accepted_at AS acceptedAt, finished_at AS finishedAt`
+
+const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS fileSha256, capture_id AS captureId,
+  outcome, reason, arrived_at AS arrivedAt`
+
+export function createCaptures(db: Database) {
+  const insert = db.prepare(`
+    INSERT INTO captures (id, name, source, format, bytes, path, state, accepted_at, finished_at)
+    VALUES (@id, @name, @source, @format, @bytes, @path, @state, @now, IIF(@state = 'empty', @now, NULL))
+    ON CONFLICT DO NOTHING`)
+
+  /** Answers false when the content is known already. */
+  function add(capture: NewCapture, now = Date.now()): boolean {
+    return insert.run({ ...capture, now }).changes === 1
+  }
+
+  function addArrival(arrival: Arrival, now = Date.now()): void {
+    const { member = null, fileSha256 = null, captureId = null, reason = null } = arrival
+    db.prepare(
+      `INSERT INTO arrivals (name, source, container, member, bytes, file_sha256, capture_id, outcome, reason, arrived_at)
+       VALUES (@name, @source, @container, @member, @bytes, @fileSha256, @captureId, @outcome, @reason, @now)`,
+    ).run({ ...arrival, member, fileSha256, captureId, reason, now })
+  }
+
+  /** What the engine made of it replaces what an earlier conversion said. */
+  function recordConversion(id: string, { engine, engineVersion, packets, warnings, logs }: Conversion): void {
+    db.prepare(`UPDATE captures SET engine = ?, engine_version = ?, packets = ?, warnings = ? WHERE id = ?`).run(
+      engine,
+      engineVersion,
+      JSON.stringify(packets),
+      JSON.stringify(warnings),
+      id,
+    )
+    db.prepare(`DELETE FROM records WHERE capture_id = ?`).run(id)
+    const addRecords = db.prepare(`INSERT INTO records (capture_id, log_type, records) VALUES (?, ?, ?)`)
+    for (const [logType, { records }] of Object.entries(logs)) addRecords.run(id, logType, records)
+  }
+
+  function setState(id: string, state: CaptureState, now = Date.now()): void {
+    const open = state === 'accepted' || isBeingRemoved(state)
+    db.prepare(`UPDATE captures SET state = ?, finished_at = ? WHERE id = ?`).run(state, open ? null : now, id)
+  }
+
+  function get(id: string): CaptureRow | undefined {
+    const row = db.prepare(`SELECT ${COLUMNS} FROM captures WHERE id = ?`).get(id)
+    return row === undefined ? undefined : toCapture(row)
+  }
+
+  function list({ state }: { state?: CaptureState } = {}): CaptureRow[] {
+    return db
+      .prepare(`SELECT ${COLUMNS} FROM captures WHERE (@state IS NULL OR state = @state) ORDER BY accepted_at, rowid`)
+      .all({ state: state ?? null })
+      .map(toCapture)
+  }
+
+  function arrivals(captureId?: string): ArrivalRow[] {
+    return db
+      .prepare(`SELECT ${ARRIVAL_COLUMNS} FROM arrivals WHERE (@id IS NULL OR capture_id = @id) ORDER BY id`)
+      .all({ id: captureId ?? null }) as ArrivalRow[]
+  }
+
+  /**
+   * The capture that a person means: by the beginning of its hash, of the hash of the file that it came in,
+   * or by a file name. Throws `capture_unknown` when none or several fit.
+   */
+  function resolve(text: string): CaptureRow {
+    const ids = new Set(idsLike(text))
+    const [id] = ids
+    if (ids.size === 1 && id !== undefined) return get(id) as CaptureRow
+    if (ids.size === 0) {
+      throw new PipelineError('capture_unknown', `no capture is known as "${text}"; \`captures\` lists those that are`)
+    }
+    const some = [...ids].slice(0, 5).map((full) => full.slice(0, 16))
+    throw new PipelineError(
+      'capture_unknown',
+      `"${text}" fits ${ids.size} captures (${some.join(', ')} …); give more of the hash`,
+    )
+  }
+
+  function idsLike(text: string): string[] {
+    const byName = db
+      .prepare(
+        `SELECT DISTINCT c.id FROM captures c LEFT JOIN arrivals a ON a.capture_id = c.id WHERE c.name = @text OR a.name = @text OR a.member = @text`,
+      )
+      .pluck()
+      .all({ text }) as string[]
+    if (byName.length > 0 || !/^[0-9a-f]{4,64}$/i.test(text)) return byName
+    const prefix = text.toLowerCase()
+    return db
+      .prepare(
+        `SELECT id FROM captures WHERE substr(id, 1, @length) = @prefix
+         UNION SELECT c.id FROM captures c JOIN arrivals a ON a.capture_id = c.id WHERE substr(a.file_sha256, 1, @length) = @prefix`,
+      )
+      .pluck()
+      .all({ prefix, length: prefix.length }) as string[]
+  }
+
+  function records(id: string): { logType: string; records: number }[] {
+    return db
+      .prepare(`SELECT log_type AS logType, records FROM records WHERE capture_id = ? ORDER BY log_type`)
+      .all(id) as {
+      logType: string
+      records: number
+    }[]
+  }
+
+  /** What an engine said of it. */
+  function removeConversion(id: string): void {
+    db.prepare(`DELETE FROM records WHERE capture_id = ?`).run(id)
+    db.prepare(
+      `UPDATE captures SET engine = NULL, engine_version = NULL, packets = NULL, warnings = '[]' WHERE id = ?`,
+    ).run(id)
+  }
+
+  /** Forgets that it ever came. */
+  function remove(id: string): void {
+    removeConversion(id)
+    db.prepare(`DELETE FROM arrivals WHERE capture_id = ?`).run(id)
+    db.prepare(`DELETE FROM captures WHERE id = ?`).run(id)
+  }
+
+  return {
+    add,
+    addArrival,
+    recordConversion,
+    setState,
+    get,
+    list,
+    arrivals,
+    resolve,
+    records,
+    removeConversion,
+    remove,
+  }
+}
+
+function toCapture(row: unknown): CaptureRow {
+  const r = row as Omit<CaptureRow, 'packets' | 'warnings'> & { packets: string | null; warnings: string }
+  return { ...r, packets: r.packets === null ? null : JSON.parse(r.packets), warnings: JSON.parse(r.warnings) }
+}

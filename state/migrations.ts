@@ -1,0 +1,126 @@
+/**
+ * The ledger's schema, step by step. A step that has been released is never changed: add one.
+ *
+ * Times are milliseconds since the epoch. JSON columns hold what only code reads; whatever a person may
+ * want to look at with the sqlite3 shell is a column of its own.
+ */
+
+export const migrations: readonly string[] = [
+  `
+  CREATE TABLE captures (
+    id             TEXT PRIMARY KEY,           -- SHA-256 of the uncompressed content
+    name           TEXT NOT NULL,              -- as it first arrived, for people
+    source         TEXT NOT NULL,
+    format         TEXT NOT NULL,
+    bytes          INTEGER NOT NULL,
+    path           TEXT NOT NULL,              -- below the data directory
+    state          TEXT NOT NULL,
+    engine         TEXT,
+    engine_version TEXT,
+    packets        TEXT,                       -- PacketAccount
+    warnings       TEXT NOT NULL DEFAULT '[]',
+    accepted_at    INTEGER NOT NULL,
+    finished_at    INTEGER
+  ) STRICT;
+  CREATE INDEX captures_by_time ON captures (accepted_at);
+
+  -- every file that came, whatever became of it
+  CREATE TABLE arrivals (
+    id          INTEGER PRIMARY KEY,
+    name        TEXT NOT NULL,
+    source      TEXT NOT NULL,
+    container   TEXT NOT NULL,
+    member      TEXT,
+    bytes       INTEGER NOT NULL,
+    file_sha256 TEXT,
+    capture_id  TEXT,
+    outcome     TEXT NOT NULL,
+    reason      TEXT,
+    arrived_at  INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX arrivals_by_capture ON arrivals (capture_id);
+  CREATE INDEX arrivals_by_file ON arrivals (file_sha256);
+
+  CREATE TABLE jobs (
+    stage       TEXT NOT NULL,
+    key         TEXT NOT NULL,
+    capture_id  TEXT,
+    input       TEXT NOT NULL,
+    bytes       INTEGER NOT NULL DEFAULT 0,
+    events      INTEGER NOT NULL DEFAULT 0,
+    status      TEXT NOT NULL DEFAULT 'ready',
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    crashes     INTEGER NOT NULL DEFAULT 0,
+    alone       INTEGER NOT NULL DEFAULT 0,    -- failed in company: is tried on its own next
+    not_before  INTEGER NOT NULL DEFAULT 0,
+    lease       TEXT,
+    lease_owner TEXT,
+    lease_until INTEGER,
+    note        TEXT,
+    progress    TEXT,
+    error_code  TEXT,
+    error       TEXT,
+    outputs     TEXT,
+    created_at  INTEGER NOT NULL,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (stage, key)
+  ) STRICT;
+  CREATE INDEX jobs_open ON jobs (stage, status, not_before);
+  CREATE INDEX jobs_by_capture ON jobs (capture_id, status);
+  CREATE INDEX jobs_by_lease ON jobs (lease) WHERE lease IS NOT NULL;
+
+  -- directories and files in the spool that a finished job made for the next one
+  CREATE TABLE artifacts (
+    path       TEXT PRIMARY KEY,               -- below the data directory
+    stage      TEXT NOT NULL,
+    capture_id TEXT,
+    released   INTEGER NOT NULL DEFAULT 0      -- taken over: to be removed
+  ) STRICT;
+
+  -- what the engine made of a capture
+  CREATE TABLE records (
+    capture_id TEXT NOT NULL,
+    log_type   TEXT NOT NULL,
+    records    INTEGER NOT NULL,
+    PRIMARY KEY (capture_id, log_type)
+  ) STRICT, WITHOUT ROWID;
+
+  -- a commit is one atomic hand-over to the readers: its files are renamed into place after it is recorded
+  CREATE TABLE commits (
+    id           TEXT PRIMARY KEY,
+    state        TEXT NOT NULL,                -- committed, published
+    owner        TEXT NOT NULL,
+    committed_at INTEGER NOT NULL,
+    published_at INTEGER
+  ) STRICT;
+  CREATE INDEX commits_open ON commits (state) WHERE state = 'committed';
+
+  CREATE TABLE commit_files (
+    path      TEXT PRIMARY KEY,                -- below the data directory, as readers see it
+    commit_id TEXT NOT NULL,
+    staged    TEXT NOT NULL,                   -- where it was written, below the data directory
+    log_type  TEXT,                            -- absent for files of quarantined lines
+    rows      INTEGER NOT NULL,
+    bytes     INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX commit_files_by_commit ON commit_files (commit_id);
+
+  CREATE TABLE commit_counts (
+    commit_id   TEXT NOT NULL,
+    capture_id  TEXT NOT NULL,
+    log_type    TEXT NOT NULL,
+    rows        INTEGER NOT NULL,
+    quarantined INTEGER NOT NULL,
+    reasons     TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (commit_id, capture_id, log_type)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX commit_counts_by_capture ON commit_counts (capture_id);
+
+  -- work that must not run twice at once (rewriting the dataset)
+  CREATE TABLE locks (
+    name  TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    until INTEGER NOT NULL
+  ) STRICT;
+  `,
+]

@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest'
+import { createReassembly, type Segment } from '../../../../src/engines/tshark/reassembly.ts'
+
+/** What came out, as text: bytes as they are, gaps as `<n>`, the end of a side as `.`; upper case is the originator's. */
+function play() {
+  let [up, down] = ['', '']
+  const put = (fromOriginator: boolean, text: string) => {
+    if (fromOriginator) up += text
+    else down += text
+  }
+  const reassembly = createReassembly({
+    data: (fromOriginator, bytes) => put(fromOriginator, bytes.toString('latin1')),
+    gap: (fromOriginator, length) => put(fromOriginator, `<${length}>`),
+    finished: (fromOriginator) => put(fromOriginator, '.'),
+  })
+  const send = (fromOriginator: boolean, seq: number, text: string, more: Partial<Segment> = {}) => {
+    const payload = Buffer.from(text)
+    const segment = {
+      seq: seq >>> 0,
+      ack: 0,
+      syn: false,
+      hasAck: false,
+      fin: false,
+      rst: false,
+      payload,
+      wireLength: payload.length,
+      ...more,
+    }
+    reassembly.segment(fromOriginator, segment, 1)
+  }
+  return {
+    up: (seq: number, text: string, more?: Partial<Segment>) => send(true, seq, text, more),
+    down: (seq: number, text: string, more?: Partial<Segment>) => send(false, seq, text, more),
+    end: () => reassembly.end(2),
+    out: () => [up, down],
+  }
+}
+
+describe('reassembly', () => {
+  it('gives both sides in order, each byte once, over the wrap of sequence numbers', () => {
+    const { up, down, out } = play()
+    up(0xffff_fffc, '', { syn: true })
+    up(0xffff_fffd, 'abc')
+    up(0xffff_fffd, 'abc')
+    up(0, 'def')
+    up(0xffff_ffff, 'cdefgh')
+    down(10, '', { syn: true })
+    down(11, 'xyz')
+    expect(out()).toEqual(['abcdefgh', 'xyz'])
+  })
+
+  it('puts segments that overtook others in their place', () => {
+    const { up, out } = play()
+    up(1, '', { syn: true })
+    up(5, 'def')
+    up(8, 'ghi')
+    up(5, 'de')
+    up(2, 'abc')
+    expect(out()[0]).toBe('abcdefghi')
+  })
+
+  it('calls a gap what the other side has acknowledged and the capture has not', () => {
+    const { up, down, out } = play()
+    up(1, '', { syn: true })
+    up(2, 'ab')
+    up(7, 'fg')
+    down(100, '', { hasAck: true, ack: 4 })
+    expect(out()[0]).toBe('ab')
+    down(100, '', { hasAck: true, ack: 12 })
+    expect(out()[0]).toBe('ab<3>fg<3>')
+  })
+
+  it('calls the rest of a packet that was cut in capturing a gap', () => {
+    const { up, down, out } = play()
+    up(1, '', { syn: true })
+    up(2, 'ab', { wireLength: 10 })
+    down(100, '', { hasAck: true, ack: 12 })
+    up(12, 'k')
+    expect(out()[0]).toBe('ab<8>k')
+  })
+
+  it('tells the end of a side after its last byte, however early the FIN came', () => {
+    const { up, out } = play()
+    up(1, '', { syn: true })
+    up(4, 'cd', { fin: true })
+    expect(out()[0]).toBe('')
+    up(2, 'ab')
+    expect(out()[0]).toBe('abcd.')
+  })
+
+  it('begins in the middle where the beginning was not seen', () => {
+    const { up, out } = play()
+    up(5000, 'mid')
+    up(5003, 'dle')
+    expect(out()[0]).toBe('middle')
+  })
+
+  it('gives out what waits behind a hole at the end of the flow', () => {
+    const { up, end, out } = play()
+    up(1, '', { syn: true })
+    up(4, 'cd')
+    end()
+    expect(out()[0]).toBe('<2>cd')
+  })
+
+  it('keeps no more than a bound behind a hole', () => {
+    const { up, out } = play()
+    up(1, '', { syn: true })
+    for (let i = 0; i < 3000; i++) up(1000 + i * 1000, 'x'.repeat(1000))
+    expect(out()[0]?.length).toBeGreaterThan(1_500_000)
+  })
+
+  it('is not carried away by numbers out of all reach', () => {
+    const { up, down, out } = play()
+    up(1, '', { syn: true })
+    up(2, 'ab')
+    up(0x8000_0000, 'zz')
+    down(9, '', { hasAck: true, ack: 0x7fff_ff00 })
+    up(4, 'cd')
+    expect(out()[0]).toBe('abcd')
+  })
+})

@@ -1,0 +1,261 @@
+import { createHash } from 'node:crypto'
+import {
+  appendFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { createInspector } from '../../../src/intake/inspector.ts'
+import { createMonitor } from '../../../stages/monitor/monitor.ts'
+import { watchInbox } from '../../../stages/monitor/watch.ts'
+import { startRunner } from '../../../stages/runner.ts'
+import { pcap } from '../../fixtures/handmade.ts'
+import { storedZip } from '../../fixtures/zip.ts'
+import { testBench, until } from '../../support/pipeline.ts'
+
+const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
+const capture = (text = 'packet') => pcap([Buffer.from(text), Buffer.from(`${text} again`)])
+
+async function monitor({ stabilityMs = 100, cutGraceMs = 200, polling = false } = {}) {
+  const bench = testBench()
+  const { ledger, layout, log } = bench
+  const stage = createMonitor({ ledger, layout, cutGraceMs, inspector: createInspector({ maxBytes: 1e9 }) })
+  const runner = startRunner(stage, {
+    ledger,
+    layout,
+    log,
+    concurrency: 2,
+    leaseMs: 5000,
+    maxAttempts: 2,
+    backoffMs: 1,
+    pollMs: 20,
+  })
+  const inbox = { stabilityMs, rescanMs: 250, polling }
+  const watcher = await watchInbox({
+    inbox: layout.inbox,
+    ...inbox,
+    ledger,
+    log,
+    onQueued: runner.wake,
+    mayQueue: () => true,
+  })
+  onTestFinished(async () => {
+    await watcher.close()
+    await runner.stop(1000)
+  })
+  const drop = (name: string, content: Buffer) => {
+    const path = join(layout.inbox, name)
+    writeFileSync(path, content)
+    return path
+  }
+  const stored = (content: Buffer) => join(layout.captures, `${sha256(content)}.pcap`)
+  const arrived = (n: number) =>
+    until(
+      () => ledger.captures.arrivals().length >= n,
+      `${n} arrivals, seen ${ledger.captures.arrivals().length}; ${log.lines.slice(-5).join('; ')}`,
+    )
+  return { ...bench, drop, stored, arrived }
+}
+
+describe('a capture that settles is accepted', () => {
+  it('moved to its hash, queued for conversion, gone from the inbox', async () => {
+    const { drop, stored, arrived, ledger, layout } = await monitor()
+    drop('a.pcap', capture())
+    await arrived(1)
+    expect(readFileSync(stored(capture()))).toEqual(capture())
+    expect(readdirSync(layout.inbox)).toEqual([])
+    const id = sha256(capture())
+    expect(ledger.captures.get(id)).toMatchObject({
+      name: 'a.pcap',
+      source: 'default',
+      format: 'pcap',
+      state: 'accepted',
+    })
+    expect(ledger.jobs.find('convert', id)?.status).toBe('ready')
+  })
+
+  it('by a rename, as a hard link, from a subfolder that names its source', async () => {
+    const { layout, stored, arrived, ledger } = await monitor()
+    const outside = join(layout.dataDir, 'outside.pcap')
+    writeFileSync(outside, capture('renamed'))
+    mkdirSync(join(layout.inbox, 'site-7/deeper'), { recursive: true })
+    renameSync(outside, join(layout.inbox, 'site-7/deeper/renamed.pcap'))
+    const original = join(layout.dataDir, 'original.pcap')
+    writeFileSync(original, capture('linked'))
+    linkSync(original, join(layout.inbox, 'linked.pcap'))
+    await arrived(2)
+    expect(ledger.captures.get(sha256(capture('renamed')))).toMatchObject({ source: 'site-7' })
+    expect(existsSync(stored(capture('linked')))).toBe(true)
+    appendFileSync(original, 'the owner of the other name goes on writing')
+    expect(readFileSync(stored(capture('linked')))).toEqual(capture('linked'))
+  })
+
+  it('a slow copy is not taken before its end', async () => {
+    const { drop, arrived, ledger } = await monitor({ stabilityMs: 200, cutGraceMs: 3000 })
+    const content = capture('slow')
+    const path = drop('slow.pcap', content.subarray(0, 30))
+    for (let at = 30; at < content.length; at += 20) {
+      await new Promise((resolve) => setTimeout(resolve, at === 30 ? 700 : 60))
+      appendFileSync(path, content.subarray(at, at + 20))
+    }
+    await arrived(1)
+    expect(ledger.captures.list().map(({ id }) => id)).toEqual([sha256(content)])
+  })
+
+  it('whatever bytes its name has', async () => {
+    const { layout, arrived, ledger } = await monitor()
+    const name = Buffer.from([0x61, 0xff, 0xfe, 0x0a, 0x27, 0x22, 0x24, 0x62])
+    writeFileSync(Buffer.concat([Buffer.from(`${layout.inbox}/`), name]), capture('odd name'))
+    writeFileSync(join(layout.inbox, `${'long-'.repeat(40)}.pcap`), capture('long name'))
+    await arrived(2)
+    expect(
+      ledger.captures
+        .list()
+        .map(({ id }) => id)
+        .sort(),
+    ).toEqual([sha256(capture('odd name')), sha256(capture('long name'))].sort())
+    expect(readdirSync(layout.inbox)).toEqual([])
+  })
+
+  it('when it was there before the start, and on mounts that send no events', async () => {
+    const { drop, arrived } = await monitor({ polling: true })
+    drop('a.pcap', capture())
+    await arrived(1)
+  })
+})
+
+describe('what is the same is not processed again', () => {
+  it('a second copy, plain or compressed, is linked to the first', async () => {
+    const { drop, arrived, ledger, layout } = await monitor()
+    drop('first.pcap', capture())
+    await arrived(1)
+    drop('second.pcap', capture())
+    drop('third.pcap.gz', gzipSync(capture()))
+    await arrived(3)
+    expect(ledger.captures.list()).toHaveLength(1)
+    expect(ledger.captures.arrivals(sha256(capture())).map(({ outcome }) => outcome)).toEqual([
+      'accepted',
+      'duplicate',
+      'duplicate',
+    ])
+    expect(ledger.jobs.list().filter(({ stage }) => stage === 'convert')).toHaveLength(1)
+    expect(readdirSync(layout.captures)).toHaveLength(1)
+    expect(readdirSync(layout.inbox)).toEqual([])
+  })
+
+  it('five copies dropped together are one capture', async () => {
+    const { drop, arrived, ledger } = await monitor()
+    for (const n of [1, 2, 3, 4, 5]) drop(`copy-${n}.pcap`, capture())
+    await arrived(5)
+    expect(ledger.captures.list()).toHaveLength(1)
+  })
+})
+
+describe('what is no usable capture', () => {
+  it('is empty when it has no packets, and said to be', async () => {
+    const { drop, arrived, ledger, log } = await monitor()
+    drop('header-only.pcap', pcap([]))
+    drop('nothing.pcap', Buffer.alloc(0))
+    await arrived(2)
+    expect(ledger.captures.list().map(({ state }) => state)).toEqual(['empty', 'empty'])
+    expect(ledger.jobs.list().filter(({ stage }) => stage === 'convert')).toEqual([])
+    expect(log.lines.filter((line) => line.includes('no packets'))).toHaveLength(2)
+  })
+
+  it('goes to quarantine with the reason beside it, and the original bytes', async () => {
+    const { drop, arrived, ledger, layout } = await monitor()
+    drop('notes.pcap', Buffer.from('these are my notes'))
+    await arrived(1)
+    await until(() => readdirSync(layout.quarantine).length === 2, 'the quarantine')
+    const [file, reason] = readdirSync(layout.quarantine).sort() as [string, string]
+    expect(readFileSync(join(layout.quarantine, file), 'utf8')).toBe('these are my notes')
+    expect(JSON.parse(readFileSync(join(layout.quarantine, reason), 'utf8'))).toMatchObject({
+      file: 'notes.pcap',
+      code: 'capture_not_recognized',
+    })
+    expect(ledger.captures.arrivals()[0]).toMatchObject({
+      outcome: 'quarantined',
+      reason: expect.stringContaining('not a capture'),
+    })
+    expect(readdirSync(layout.inbox)).toEqual([])
+  })
+
+  it('a symbolic link is not followed', async () => {
+    const { layout, arrived, ledger } = await monitor()
+    const outside = join(layout.dataDir, 'secret.pcap')
+    writeFileSync(outside, capture())
+    symlinkSync(outside, join(layout.inbox, 'link.pcap'))
+    await arrived(1)
+    expect(ledger.captures.list()).toEqual([])
+    expect(existsSync(outside)).toBe(true)
+  })
+
+  it('names of unfinished files are left alone', async () => {
+    const { drop, layout, arrived } = await monitor()
+    const partial = [
+      '.hidden.pcap',
+      'a.pcap.part',
+      'b.pcap.tmp',
+      'c.pcap.filepart',
+      'd.pcap~',
+      '.e.pcap.Xy12Zq',
+      'f.crdownload',
+    ]
+    for (const name of partial) drop(name, capture(name))
+    drop('whole.pcap', capture())
+    await arrived(1)
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    expect(readdirSync(layout.inbox).sort()).toEqual([...partial].sort())
+  })
+
+  it('a zip archive with other things in it is kept, and its captures are accepted', async () => {
+    const { drop, arrived, ledger, layout } = await monitor()
+    drop(
+      'case.zip',
+      storedZip({ 'a.pcap': capture('a'), 'b.pcap': capture('b'), 'notes.txt': Buffer.from('notes, notes') }),
+    )
+    await arrived(3)
+    expect(ledger.captures.list().map(({ name }) => name)).toEqual(['a.pcap', 'b.pcap'])
+    expect(readdirSync(layout.quarantine).some((name) => name.endsWith('case.zip'))).toBe(true)
+  })
+})
+
+it('a cut file is waited for, then accepted as it is', async () => {
+  const { drop, arrived, ledger } = await monitor({ cutGraceMs: 1500 })
+  const cut = capture().subarray(0, 60)
+  const path = drop('cut.pcap', cut)
+  await new Promise((resolve) => setTimeout(resolve, 700))
+  expect(ledger.captures.list()).toEqual([])
+  expect(existsSync(path)).toBe(true)
+  await arrived(1)
+  expect(ledger.captures.list()[0]).toMatchObject({ id: sha256(cut), state: 'accepted' })
+})
+
+it('an attempt that was cut short after the move is finished by the next', async () => {
+  const { ledger, drop, stored } = await monitor({ stabilityMs: 60_000 })
+  const content = capture()
+  const path = drop('a.pcap', content)
+  utimesSync(path, 1, 1)
+  const file = { dev: 1, ino: 1, bytes: content.length, mtimeMs: 1000 }
+  ledger.jobs.add(
+    { stage: 'monitor', key: 'k', input: { path, name: 'a.pcap', source: 's', ...file } },
+    { notBefore: Date.now() + 400 },
+  )
+  const [job] = ledger.jobs.claim({ stage: 'monitor', leaseMs: 60_000, now: Date.now() + 1000 })
+  const found = { sha256: sha256(content), bytes: content.length, format: 'pcap', packets: 2, complete: true }
+  const inspection = { container: 'none', fileSha256: sha256(content), captures: [found], ignored: [] }
+  ledger.jobs.note(job as NonNullable<typeof job>, { file, inspection })
+  renameSync(path, stored(content))
+  ledger.jobs.release(job as NonNullable<typeof job>)
+  await until(() => ledger.captures.get(sha256(content)) !== undefined, 'the capture')
+  expect(ledger.jobs.find('convert', sha256(content))?.status).toBe('ready')
+})
