@@ -80,7 +80,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
     },
     convert: {
       engine: values.CONVERT_ENGINE,
-      concurrency: values.CONVERT_CONCURRENCY,
+      concurrency: cores(values.CONVERT_CONCURRENCY),
       parallel: cores(values.CONVERT_PARALLEL),
       timeoutMs: values.CONVERT_TIMEOUT_SECONDS * 1000,
       memoryBytes: values.CONVERT_MEMORY_MB * MB,

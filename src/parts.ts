@@ -3,6 +3,9 @@
  * Heavy adapters are loaded when they are first used, so that `status` starts fast.
  */
 
+import { randomUUID } from 'node:crypto'
+import { copyFile, writeFile } from 'node:fs/promises'
+import { extname, join } from 'node:path'
 import { createStages } from '../stages/index.ts'
 import type { Engine, EventSink, Log } from '../stages/ports.ts'
 import type { Stage } from '../stages/stage.ts'
@@ -37,7 +40,7 @@ export function openParts(config: Config, log: Log): Parts {
       ledger,
       layout,
       inspector: inspectorFrom(config),
-      engine: once(() => openEngineFrom(config, log)),
+      engine: once(() => openEngineFrom(config, log, quarantinePoison(layout))),
       sink: lazySink(config),
     },
     {
@@ -81,9 +84,23 @@ export function inspectorFrom(config: Config) {
   return createInspector({ maxBytes: config.inbox.maxCaptureBytes })
 }
 
-export async function openEngineFrom(config: Config, log: Log): Promise<Engine> {
+export type OnPoison = (file: string, reason: string) => Promise<void>
+
+export async function openEngineFrom(config: Config, log: Log, onPoison?: OnPoison): Promise<Engine> {
   const { openEngine } = await import('./engines/open.ts')
-  return await openEngine(config.convert.engine, { ...config.convert, log })
+  return await openEngine(config.convert.engine, { ...config.convert, log, onPoison })
+}
+
+/** Packets that no engine can take become a capture of their own. */
+function quarantinePoison({ quarantine }: Layout): OnPoison {
+  return async (file, reason) => {
+    const kept = join(quarantine, `poison-${randomUUID()}${extname(file)}`)
+    await copyFile(file, kept)
+    await writeFile(
+      `${kept}.reason.json`,
+      `${JSON.stringify({ code: 'poison', reason, at: new Date().toISOString() }, null, 2)}\n`,
+    )
+  }
 }
 
 /** Opened with the first batch, and only once. */

@@ -95,13 +95,17 @@ export const settings = z.object({
   CONVERT_ENGINE: convert(
     oneOf('auto', 'zeek', 'tshark'),
     'auto',
-    'What reads the captures: auto is Zeek where it is installed, else tshark.',
+    'What reads the captures: auto is Zeek where it is installed, else our own dissectors, which is also what tshark means.',
   ),
-  CONVERT_CONCURRENCY: convert(wholeNumber(1, 64), '1', 'Captures converted at the same time.'),
+  CONVERT_CONCURRENCY: convert(
+    wholeNumber(0, 256),
+    '0',
+    'Captures converted at the same time; 0 is one for each core.',
+  ),
   CONVERT_PARALLEL: convert(
     wholeNumber(0, 256),
     '0',
-    'Engine processes that share one capture; 0 is one for each core.',
+    'Engine workers, over all captures that are converted at the same time; a large capture is shared out among them. 0 is one for each core.',
   ),
   CONVERT_TIMEOUT_SECONDS: convert(
     wholeNumber(1, 7 * DAY_SECONDS),
@@ -112,10 +116,10 @@ export const settings = z.object({
   CONVERT_MEMORY_MB: convert(
     wholeNumber(64, LARGEST_MB),
     '2048',
-    'Memory that one engine process may take before it is ended.',
+    'Memory that one engine worker may take; what needs more is divided, and in the end set aside.',
     mb,
   ),
-  TSHARK_PATH: convert(path, '', 'The tshark to use.', { shown: 'tshark on the PATH' }),
+  TSHARK_PATH: convert(path, '', 'The tshark to use for the packet log.', { shown: 'tshark on the PATH' }),
   ZEEK_PATH: convert(path, '', 'The Zeek to use.', { shown: 'zeek on the PATH' }),
   ZEEK_SCRIPT: convert(path, '', "A Zeek script to load besides Zeek's defaults: a file, or a name that Zeek knows.", {
     shown: "Zeek's defaults alone",
@@ -123,7 +127,7 @@ export const settings = z.object({
   PACKET_LOG: convert(
     yesOrNo,
     'false',
-    'Also make a table of all packets, one row each; it is larger than all others together.',
+    'Also make a table of all packets, one row each, by tshark; it is larger than all others together.',
   ),
 
   SPLIT_LINES: batches(wholeNumber(1, 10_000_000), '10000', 'The most events that one chunk holds.', {

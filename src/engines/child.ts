@@ -16,7 +16,7 @@ export interface ChildOptions {
   command: string
   args: string[]
   cwd?: string
-  /** The child's whole environment; default: PATH alone, a fixed locale and time zone. */
+  /** The child's whole environment; default: a PATH, a fixed locale and time zone. */
   env?: Record<string, string>
   timeoutMs: number
   /** Resident memory above which the child is ended. */
@@ -38,14 +38,17 @@ export interface ChildResult {
 }
 
 const RSS_POLL_MS = 100
+/** Where programs are looked for unless the caller says so. */
+const DEFAULT_PATH =
+  '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/zeek/bin:/usr/local/zeek/bin:/opt/homebrew/bin'
 
-/** The environment of a child: nothing of ours leaks in that could change its output. */
+/** The environment of a child: nothing of ours, which could change its output. */
 export function cleanEnv(extra: Record<string, string> = {}): Record<string, string> {
-  return { PATH: process.env.PATH ?? '/usr/bin:/bin', LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', TZ: 'UTC', ...extra }
+  return { PATH: DEFAULT_PATH, LANG: 'C.UTF-8', LC_ALL: 'C.UTF-8', TZ: 'UTC', ...extra }
 }
 
 /** The absolute path of an executable, or undefined where there is none. */
-export function findExecutable(command: string, path = process.env.PATH ?? ''): string | undefined {
+export function findExecutable(command: string, path = DEFAULT_PATH): string | undefined {
   const candidates = command.includes('/')
     ? [isAbsolute(command) ? command : resolve(command)]
     : path

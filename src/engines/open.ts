@@ -1,7 +1,6 @@
-/** Opens the engine that the configuration names: Zeek where it is installed, else tshark. */
+/** Opens the engine that the configuration names: Zeek where it is installed, else our own, which tshark helps. */
 
 import type { Engine, Log } from '../../stages/ports.ts'
-import { PipelineError } from '../../state/errors.ts'
 import { findExecutable } from './child.ts'
 import { openTsharkEngine, type TsharkEngineOptions } from './tshark/engine.ts'
 import { openZeekEngine, type ZeekEngineOptions } from './zeek/engine.ts'
@@ -12,22 +11,13 @@ export interface OpenEngineOptions extends TsharkEngineOptions, ZeekEngineOption
   log?: Log
 }
 
-const INSTALL = `Neither Zeek nor tshark is installed. Type one of:
-  sudo apt-get install tshark        (Debian, Ubuntu)
-  sudo dnf install wireshark-cli     (Fedora, RHEL)
-  brew install wireshark             (macOS)
-or install Zeek: https://docs.zeek.org/en/master/install.html`
-
-/** @throws PipelineError engine_missing with the command to type, engine_failed where the engine does not start. */
+/** @throws PipelineError engine_missing where one that is needed is not installed, engine_failed where it does not start. */
 export async function openEngine(choice: EngineChoice, options: OpenEngineOptions = {}): Promise<Engine> {
-  const { searchPath, zeekPath = 'zeek', tsharkPath = 'tshark', log } = options
+  const { searchPath, zeekPath = 'zeek', log } = options
   if (choice === 'zeek' || (choice === 'auto' && findExecutable(zeekPath, searchPath) !== undefined)) {
     log?.debug('the engine is Zeek', { zeekPath })
     return await openZeekEngine(options)
   }
-  if (choice === 'tshark' || findExecutable(tsharkPath, searchPath) !== undefined) {
-    log?.debug('the engine is tshark', { tsharkPath })
-    return await openTsharkEngine(options)
-  }
-  throw new PipelineError('engine_missing', INSTALL)
+  log?.debug('the engine is our own', { choice })
+  return await openTsharkEngine(options)
 }

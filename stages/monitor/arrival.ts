@@ -1,6 +1,6 @@
 /** What the watcher hands to the monitor stage: a file that has settled in the inbox. */
 
-import { lstatSync, type Stats } from 'node:fs'
+import type { Stats } from 'node:fs'
 import { lstat } from 'node:fs/promises'
 import { errnoOf } from '../../state/errors.ts'
 import type { JobRow, NewJob } from '../../state/job.ts'
@@ -47,14 +47,6 @@ export function capturesOf({ outputs }: JobRow): string[] {
 
 export async function identify(path: string | Buffer): Promise<Stats | undefined> {
   return await lstat(path).catch(ignoreAbsent)
-}
-
-export function identifySync(path: string | Buffer): Stats | undefined {
-  try {
-    return lstatSync(path)
-  } catch (error) {
-    return ignoreAbsent(error)
-  }
 }
 
 export function sameFile(a: FileIdentity, stats: Stats): boolean {

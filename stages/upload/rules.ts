@@ -222,8 +222,14 @@ function validate({ name, value }: Parsed, shape: z.ZodType): unknown {
   const { data, error } = shape.safeParse(value)
   if (!error) return data
   throw invalid(
-    error.issues.map(({ path, message }) => `${name}: ${path.map(String).join('.') || 'the file'}: ${message}`),
+    error.issues.map((issue) => `${name}: ${issue.path.map(String).join('.') || 'the file'}: ${saying(issue)}`),
   )
+}
+
+/** Of a name that is not allowed zod tells in an issue within the issue why. */
+function saying(issue: z.core.$ZodIssue): string {
+  if (issue.code !== 'invalid_key') return issue.message
+  return `the name must be ${issue.issues.map(({ message }) => message).join(' and ')}`
 }
 
 function invalid(mistakes: string[]): PipelineError {

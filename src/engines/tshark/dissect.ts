@@ -57,13 +57,17 @@ export function createDissect(options: DissectOptions): Dissect {
   /** Lists are cut as Zeek cuts them, and that is told once a log. */
   function shorten(log: string, record: object): object {
     const limit = MAX_ELEMENTS[log] ?? MAX_ELEMENTS.any
+    if (!hasLongerList(record, limit)) return record
     const long = Object.entries(record).filter(([, value]) => Array.isArray(value) && value.length > limit)
-    if (long.length === 0) return record
     const { ts } = record as { ts: number }
     const addl = `${log.toUpperCase()}::LOG`
-    if (!shortened.has(log)) options.write('weird', { ts, name: 'log_container_field_truncated', addl, notice: false, peer: 'zeek' })
+    if (!shortened.has(log))
+      options.write('weird', { ts, name: 'log_container_field_truncated', addl, notice: false, peer: 'zeek' })
     shortened.add(log)
-    return { ...record, ...Object.fromEntries(long.map(([name, value]) => [name, (value as unknown[]).slice(0, limit)])) }
+    return {
+      ...record,
+      ...Object.fromEntries(long.map(([name, value]) => [name, (value as unknown[]).slice(0, limit)])),
+    }
   }
 
   function isKnown(record: { ts: number; fingerprint: string; host_cert: boolean; client_cert: boolean }): boolean {
@@ -117,6 +121,11 @@ export function createDissect(options: DissectOptions): Dissect {
       return flows.counts
     },
   }
+}
+
+function hasLongerList(record: object, limit: number): boolean {
+  for (const value of Object.values(record)) if (Array.isArray(value) && value.length > limit) return true
+  return false
 }
 
 function weirdRecord(event: WeirdEvent): object {

@@ -7,7 +7,7 @@
  * are handed out, and the rest goes on.
  */
 
-import { createReadStream, createWriteStream, type WriteStream } from 'node:fs'
+import { createReadStream, createWriteStream, existsSync, type WriteStream } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PipelineError } from '../../../state/errors.ts'
@@ -25,7 +25,8 @@ export interface PacketLogOptions {
   maxRssBytes: number
   signal: AbortSignal
   uids: UidList
-  write(record: object): void
+  /** A row as JSON, without line end. */
+  writeLine(line: string): void
   flush(): Promise<void>
   /** A capture of packets that tshark cannot take, and what happened. It is removed afterwards. */
   onPoison?: (file: string, reason: string) => void | Promise<void>
@@ -35,7 +36,7 @@ export interface PacketLogOptions {
 }
 
 const PIECE_BYTES = 64 << 20
-const PIECE_PACKETS = 200_000
+const PIECE_PACKETS = 50_000
 /** Runs of tshark that one piece may fail before what is left of it counts as poison as a whole. */
 const MAX_FAILURES = 64
 
@@ -103,7 +104,7 @@ export async function writePacketLog(options: PacketLogOptions): Promise<number>
   const home = join(workDir, 'home')
   await mkdir(home, { recursive: true })
   let poison = 0
-  let running: Promise<{ rows: object[]; poison: number }>[] = []
+  let running: Promise<{ rows: string[]; poison: number }>[] = []
 
   /** Rows are written in the order of the pieces, whichever is done first. */
   async function settle(): Promise<void> {
@@ -111,13 +112,16 @@ export async function writePacketLog(options: PacketLogOptions): Promise<number>
     running = []
     for (const { rows, poison: bad } of await Promise.all(batch)) {
       poison += bad
-      for (const row of rows) options.write(row)
+      for (const row of rows) options.writeLine(row)
       await options.flush()
     }
   }
 
   await cutIntoPieces(options, async (piece) => {
-    running.push(dissectPiece(options, home, piece))
+    const task = dissectPiece(options, home, piece)
+    // It may fail before it is waited for.
+    task.catch(() => {})
+    running.push(task)
     if (running.length >= parallel) await settle()
   }).catch(async (error) => {
     await Promise.allSettled(running)
@@ -177,21 +181,21 @@ async function dissectPiece(
   options: PacketLogOptions,
   home: string,
   piece: Piece,
-): Promise<{ rows: object[]; poison: number }> {
+): Promise<{ rows: string[]; poison: number }> {
   const uids = await options.uids.range(piece.first, piece.packets)
-  const rows: object[] = []
+  const rows: string[] = []
   let [poison, failures] = [0, 0]
 
   /** `at`: the piece's packet that is the file's first. */
   async function dissect(file: string, at: number, packets: number): Promise<void> {
-    const fresh: object[] = []
+    const fresh: string[] = []
     try {
       const outcome = await run(options, home, file, packets, (frame) => {
         const position = at + frame.number - 1
-        fresh.push(packetRow(frame, piece.first + position, uids[position]))
+        fresh.push(JSON.stringify(packetRow(frame, piece.first + position, uids[position])))
       })
       if (outcome.partial !== undefined) options.onPartial(outcome.partial)
-      rows.push(...fresh)
+      for (const row of fresh) rows.push(row)
     } catch (error) {
       if (!isPoison(error)) throw error
       failures++
@@ -323,7 +327,8 @@ const plus = (value: number | undefined, more: number) => (value === undefined ?
 export interface UidList {
   add(uid: string | undefined): void
   flush(): Promise<void>
-  /** Of `count` packets from the capture's number `first` on; '' for none. */
+  close(): Promise<void>
+  /** Of `count` packets from the capture's number `first` on; '' for none, and for all when there is no list. */
   range(first: number, count: number): Promise<string[]>
 }
 
@@ -331,8 +336,8 @@ const UID_BYTES = 18
 
 export function createUidList(path: string): UidList {
   let waiting: string[] = []
-  const stream: WriteStream = createWriteStream(path)
-  stream.on('error', () => {})
+  /** Opened with the first uid: a list that is only read must not be emptied. */
+  let stream: WriteStream | undefined
   return {
     add(uid) {
       waiting.push((uid ?? '').padEnd(UID_BYTES).slice(0, UID_BYTES))
@@ -341,11 +346,18 @@ export function createUidList(path: string): UidList {
       const text = waiting.join('')
       waiting = []
       if (text === '') return
+      stream ??= createWriteStream(path).on('error', () => {})
+      const open = stream
       await new Promise<void>((done, failed) => {
-        stream.write(text, (error) => (error == null ? done() : failed(error)))
+        open.write(text, (error) => (error == null ? done() : failed(error)))
       })
     },
+    async close() {
+      const open = stream
+      if (open !== undefined) await new Promise<void>((done) => open.end(done))
+    },
     async range(first, count) {
+      if (!existsSync(path)) return Array.from({ length: count }, () => '')
       const start = (first - 1) * UID_BYTES
       const parts: Buffer[] = []
       for await (const part of createReadStream(path, { start, end: start + count * UID_BYTES - 1 }))

@@ -40,6 +40,7 @@ export interface FlowSession {
 /** Zeek's `dpd_buffer_size`: recognition looks no further. */
 const RECOGNIZE_BYTES = 1024
 const RECOGNIZE_CHUNKS = 32
+const MAX_KEPT_BYTES = 32_768
 const MAX_HAND_OVERS = 10
 
 interface Chunk {
@@ -169,10 +170,10 @@ function createBase(host: SessionHost, flow: Flow): Base {
 export function createSession(host: SessionHost, flow: Flow): FlowSession {
   const { services, guarded, announced } = createBase(host, flow)
   const running: Running[] = []
-  let chunks: Chunk[] | undefined = []
+  let start: Opening | undefined = createOpening(flow.transport === 'tcp')
   let candidates = host.protocols.filter(({ recognize, dissect }) => recognize !== undefined && dissect !== undefined)
 
-  function start(protocol: Protocol): Dissector | undefined {
+  function begin(protocol: Protocol): Dissector | undefined {
     if (protocol.dissect === undefined || running.some((each) => each.protocol === protocol.name)) return undefined
     const dissector = guarded(protocol.name, protocol.dissect)
     running.push({ protocol: protocol.name, dissector })
@@ -180,33 +181,34 @@ export function createSession(host: SessionHost, flow: Flow): FlowSession {
   }
 
   for (const protocol of host.protocols) {
-    if (protocol.name === announced?.protocol || isRegistered(protocol, flow.transport, flow.respPort)) start(protocol)
+    if (protocol.name === announced?.protocol || isRegistered(protocol, flow.transport, flow.respPort)) begin(protocol)
   }
   // An answer without its question: the server's port is the originator's.
   if (running.length === 0 && flow.transport === 'udp')
-    for (const protocol of host.protocols) if (isRegistered(protocol, 'udp', flow.origPort)) start(protocol)
+    for (const protocol of host.protocols) if (isRegistered(protocol, 'udp', flow.origPort)) begin(protocol)
 
-  function remember(chunk: Chunk): void {
-    if (chunks === undefined) return
-    chunks.push({ ...chunk, bytes: Buffer.from(chunk.bytes) })
+  function recognize(fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    if (start === undefined) return
+    const opening = start
+    opening.add({ fromOriginator, bytes: Buffer.from(bytes), ts })
     candidates = candidates.filter((protocol) => {
-      const verdict = judge(protocol, chunks ?? [], flow.transport)
+      const verdict = protocol.recognize?.(opening.originator(), opening.responder(), flow.transport)
       if (verdict !== true) return verdict === undefined
-      const dissector = start(protocol)
-      for (const each of chunks ?? []) dissector?.data(each.fromOriginator, each.bytes, each.ts)
+      const dissector = begin(protocol)
+      for (const each of opening.chunks) dissector?.data(each.fromOriginator, each.bytes, each.ts)
       return false
     })
-    if (candidates.length === 0 || isEnough(chunks)) chunks = undefined
+    if (candidates.length === 0 || opening.isEnough()) start = undefined
   }
 
   return {
     data(fromOriginator, bytes, ts) {
       const before = running.length
       for (let i = 0; i < before; i++) running[i]?.dissector.data(fromOriginator, bytes, ts)
-      remember({ fromOriginator, bytes, ts })
+      recognize(fromOriginator, bytes, ts)
     },
     gap(fromOriginator, length, ts) {
-      chunks = undefined
+      start = undefined
       for (const { dissector } of running) dissector.gap?.(fromOriginator, length, ts)
     },
     finished(fromOriginator, ts) {
@@ -224,21 +226,35 @@ function isRegistered({ tcpPorts, udpPorts }: Protocol, transport: Flow['transpo
   return ports?.includes(port) === true
 }
 
-function judge(protocol: Protocol, chunks: Chunk[], transport: Flow['transport']): boolean | undefined {
-  // Datagrams are looked at one by one: the last of each side; a stream from its start.
-  const side = (fromOriginator: boolean) => {
-    const own = chunks.filter((chunk) => chunk.fromOriginator === fromOriginator).map(({ bytes }) => bytes)
-    if (transport === 'tcp') return own.length === 1 ? (own[0] as Buffer) : Buffer.concat(own)
-    return own.at(-1) ?? Buffer.alloc(0)
-  }
-  return protocol.recognize?.(side(true), side(false), transport)
+/** The first bytes of a flow, as the protocols that may recognize them look at them. */
+interface Opening {
+  readonly chunks: readonly Chunk[]
+  add(chunk: Chunk): void
+  originator(): Buffer
+  responder(): Buffer
+  isEnough(): boolean
 }
 
-function isEnough(chunks: Chunk[]): boolean {
-  if (chunks.length >= RECOGNIZE_CHUNKS) return true
-  const size = (fromOriginator: boolean) =>
-    chunks.reduce((sum, chunk) => sum + (chunk.fromOriginator === fromOriginator ? chunk.bytes.length : 0), 0)
-  return size(true) >= RECOGNIZE_BYTES && size(false) >= RECOGNIZE_BYTES
+function createOpening(isStream: boolean): Opening {
+  const chunks: Chunk[] = []
+  /** Of a stream what there is so far, of datagrams the last. */
+  const heads: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)]
+  const sizes: [number, number] = [0, 0]
+  return {
+    chunks,
+    add(chunk) {
+      chunks.push(chunk)
+      const side = chunk.fromOriginator ? 0 : 1
+      heads[side] = isStream && sizes[side] > 0 ? Buffer.concat([heads[side], chunk.bytes]) : chunk.bytes
+      sizes[side] += chunk.bytes.length
+    },
+    originator: () => heads[0],
+    responder: () => heads[1],
+    isEnough: () =>
+      chunks.length >= RECOGNIZE_CHUNKS ||
+      sizes[0] + sizes[1] >= MAX_KEPT_BYTES ||
+      (sizes[0] >= RECOGNIZE_BYTES && sizes[1] >= RECOGNIZE_BYTES),
+  }
 }
 
 /** A stream that may turn out to be any protocol: nothing is passed on until one has recognized it. */
@@ -246,21 +262,22 @@ function createRecognition(
   protocols: readonly Protocol[],
   open: (protocol: Protocol) => Dissector | undefined,
 ): Dissector {
-  let chunks: Chunk[] | undefined = []
+  let opening: Opening | undefined = createOpening(true)
   let found: Dissector | undefined
   return {
     data(fromOriginator, bytes, ts) {
-      if (chunks === undefined) {
+      if (opening === undefined) {
         found?.data(fromOriginator, bytes, ts)
         return
       }
-      chunks.push({ fromOriginator, bytes: Buffer.from(bytes), ts })
-      const protocol = protocols.find((each) => each.dissect !== undefined && judge(each, chunks ?? [], 'tcp') === true)
+      const { chunks, originator, responder } = opening
+      opening.add({ fromOriginator, bytes: Buffer.from(bytes), ts })
+      const protocol = protocols.find((each) => each.recognize?.(originator(), responder(), 'tcp') === true)
       if (protocol !== undefined) {
         found = open(protocol)
         for (const chunk of chunks) found?.data(chunk.fromOriginator, chunk.bytes, chunk.ts)
       }
-      if (protocol !== undefined || isEnough(chunks)) chunks = undefined
+      if (protocol !== undefined || opening.isEnough()) opening = undefined
     },
     gap: (fromOriginator, length, ts) => found?.gap?.(fromOriginator, length, ts),
     finished: (fromOriginator, ts) => found?.finished?.(fromOriginator, ts),

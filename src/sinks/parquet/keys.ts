@@ -39,9 +39,15 @@ export function isKeyAt({ lengths, words, firstWord }: Keys, view: DataView, at:
 
 /** The slot whose `key":` is at `at`, or -1. */
 export function findKey({ slots }: Keys, bytes: Buffer, at: number): number {
+  const name = keyAt(bytes, at)
+  return name === undefined ? -1 : (slots.get(name) ?? -1)
+}
+
+/** The key at `at` as it is written, escapes and all; undefined for one that is very long, or no key. */
+export function keyAt(bytes: Buffer, at: number): string | undefined {
   const end = bytes.indexOf(QUOTE, at)
-  if (end < 0 || end - at > MAX_KEY_BYTES || bytes[end + 1] !== COLON) return -1
-  return slots.get(bytes.toString('latin1', at, end)) ?? -1
+  if (end < 0 || end - at > MAX_KEY_BYTES || bytes[end + 1] !== COLON) return undefined
+  return bytes.toString('latin1', at, end)
 }
 
 function wordsOf(pattern: Buffer): number[] {

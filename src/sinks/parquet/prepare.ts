@@ -27,6 +27,7 @@ export interface PreparedChunk {
   quarantined: Partial<Record<QuarantineReason, number>>
   longestLine: number
   hasIsoTimes: boolean
+  hasIpv6: boolean
   hours: ReadonlyMap<number, number>
 }
 
@@ -68,7 +69,7 @@ export async function prepareChunk(
   checkClaims(chunk, lines, bytes)
   if (dirty > 0) return rewriteChunk(chunk, copyPath, reader, context)
   return {
-    ...{ path: chunk.path, isCopy: false, lines, rows: lines, rowsWithExtra: 0, quarantined: {} },
+    ...{ path: chunk.path, isCopy: false, lines, rows: lines, rowsWithExtra: tally.linesWithExtra, quarantined: {} },
     ...outcomeOf(tally),
   }
 }
@@ -118,7 +119,8 @@ async function rewriteChunk(
   }
   const lost = Object.values(quarantined).reduce((sum, count) => sum + count, 0)
   return {
-    ...{ path: copyPath, isCopy: true, lines, rows: lines - lost, rowsWithExtra, quarantined },
+    ...{ path: copyPath, isCopy: true, lines, rows: lines - lost, quarantined },
+    rowsWithExtra: rowsWithExtra + tally.linesWithExtra,
     ...outcomeOf(tally),
   }
 
@@ -131,6 +133,7 @@ async function rewriteChunk(
     tally.values += result.values
     tally.longestLine = Math.max(tally.longestLine, result.line.length)
     if (result.hasIsoTimes) tally.hasIsoTimes = true
+    if (result.hasIpv6) tally.hasIpv6 = true
     if (result.hour !== NO_HOUR) tally.hours.add(result.hour, 1)
     if (result.hasExtra) rowsWithExtra++
     return result.line
@@ -147,8 +150,8 @@ async function rewriteChunk(
   }
 }
 
-function outcomeOf({ values, longestLine, hasIsoTimes, hours }: Tally) {
-  return { values, longestLine, hasIsoTimes, hours: hours.lines }
+function outcomeOf({ values, longestLine, hasIsoTimes, hasIpv6, hours }: Tally) {
+  return { values, longestLine, hasIsoTimes, hasIpv6, hours: hours.lines }
 }
 
 async function writeAll(handle: FileHandle, parts: Buffer[]): Promise<void> {

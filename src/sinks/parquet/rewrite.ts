@@ -11,6 +11,7 @@ import { isUtf8 } from 'node:buffer'
 import type { Table, TableField } from '../../../stages/upload/rules/table.ts'
 import { fits, fittedText, toMicros } from '../../../stages/upload/rules/values.ts'
 import { hourOf, isCounted, NO_HOUR } from './scan.ts'
+import { BACKSLASH, COMMA, QUOTE } from './tokens.ts'
 import type { QuarantineReason } from './types.ts'
 
 /** Names of the columns by which the careful path talks to the statement; no field can have them. */
@@ -27,9 +28,13 @@ export interface Rewritten {
   values: number
   hasExtra: boolean
   hasIsoTimes: boolean
+  hasIpv6: boolean
   /** Hours since the epoch of the event time; `NO_HOUR` without one that has a partition of its own. */
   hour: number
 }
+
+const OPEN_BRACE = 123
+const CLOSE_BRACE = 125
 
 export interface Rewrite {
   line(bytes: Buffer): Rewritten | { reason: QuarantineReason }
@@ -94,19 +99,21 @@ function collect(text: string, table: Table, prefixes: ReadonlySet<string>): Col
 
 function emit(table: Table, { flat, nested, extra }: Collected, seen: Set<TableField>): Rewritten {
   const parts: string[] = []
-  const result = { values: 0, hasIsoTimes: false, hour: NO_HOUR }
-  for (const field of table.fields) {
-    const text = choose(field.raw, flat, nested, extra)
+  const result = { values: 0, hasIsoTimes: false, hasIpv6: false, hour: NO_HOUR }
+  for (const name of new Set([...flat.keys(), ...nested.keys()])) {
+    const field = table.byRaw.get(name) as TableField
+    const text = choose(name, flat, nested, extra)
     if (text === undefined || text === 'null') continue
     const value: unknown = JSON.parse(text)
     if (!fits(field.type, value, text)) {
-      putExtra(extra, field.raw, text)
+      putExtra(extra, name, text)
       continue
     }
-    parts.push(`${JSON.stringify(field.raw)}:${fittedText(field.type, value, text)}`)
+    parts.push(`${JSON.stringify(name)}:${fittedText(field.type, value, text)}`)
     seen.add(field)
     if (isCounted(table, field)) result.values += countOf(value)
     if (field.type === 'time' && typeof value === 'string') result.hasIsoTimes = true
+    if (field.type === 'addr' && (value as string).includes(':')) result.hasIpv6 = true
     if (field === table.time) result.hour = hourOf((toMicros(value) as number) / 1e6)
   }
   if (extra.values.size > 0) parts.push(`"${EXTRA_FIELD}":${JSON.stringify(extraText(extra))}`)
@@ -190,38 +197,43 @@ function parse(text: string): unknown {
 function membersOf(object: string): [string, string][] {
   const members: [string, string][] = []
   let at = skipSpace(object, 1)
-  while (object[at] === '"') {
+  while (object.charCodeAt(at) === QUOTE) {
     const keyEnd = stringEnd(object, at)
     const key = JSON.parse(object.slice(at, keyEnd)) as string
     const start = skipSpace(object, skipSpace(object, keyEnd) + 1)
     const end = valueEnd(object, start)
     members.push([key, object.slice(start, end)])
     at = skipSpace(object, end)
-    if (object[at] === ',') at = skipSpace(object, at + 1)
+    if (object.charCodeAt(at) === COMMA) at = skipSpace(object, at + 1)
   }
   return members
 }
 
 function skipSpace(text: string, at: number): number {
   let i = at
-  while (text[i] === ' ' || text[i] === '\t' || text[i] === '\r' || text[i] === '\n') i++
+  while (isSpace(text.charCodeAt(i))) i++
   return i
+}
+
+function isSpace(code: number): boolean {
+  return code === 32 || code === 9 || code === 13 || code === 10
 }
 
 function stringEnd(text: string, quote: number): number {
   let at = quote + 1
-  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1
+  for (let code = text.charCodeAt(at); code !== QUOTE; code = text.charCodeAt(at)) at += code === BACKSLASH ? 2 : 1
   return at + 1
 }
 
 function valueEnd(text: string, start: number): number {
   let depth = 0
   for (let at = start; ; ) {
-    const char = text[at]
-    if (char === '"') at = stringEnd(text, at)
+    const code = text.charCodeAt(at)
+    if (code === QUOTE) at = stringEnd(text, at)
     else {
-      if (char === '{' || char === '[') depth++
-      else if (char === '}' || char === ']') depth--
+      // Brackets and braces, open or closed, differ in one bit.
+      if ((code | 32) === OPEN_BRACE) depth++
+      else if ((code | 32) === CLOSE_BRACE) depth--
       else if (depth === 0) return literalEnd(text, at)
       at++
     }
@@ -231,6 +243,10 @@ function valueEnd(text: string, start: number): number {
 
 function literalEnd(text: string, start: number): number {
   let at = start
-  while (at < text.length && !/[,}\]\s]/.test(text[at] as string)) at++
+  for (
+    let code = text.charCodeAt(at);
+    code !== COMMA && (code | 32) !== CLOSE_BRACE && !isSpace(code) && !Number.isNaN(code);
+  )
+    code = text.charCodeAt(++at)
   return at
 }

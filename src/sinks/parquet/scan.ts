@@ -2,8 +2,8 @@
  * The proof that a line can be read by its columns alone without losing anything.
  *
  * In: the bytes of whole lines. Out: which of them are clean, and counts over the clean ones. A clean line is one
- * flat JSON object whose keys are, byte for byte, fields of the table, none of them twice, each with a value that
- * fits its type (`values.ts`) in the plainest spelling. DuckDB reads such a line into typed columns and nothing is
+ * flat JSON object with no key twice; each key is, byte for byte, a field of the table with a value that fits its type
+ * (`values.ts`) in the plainest spelling, or one of a few unknown names with a string, number or boolean. DuckDB reads such a line into typed columns and nothing is
  * left over. A line that is not clean may still be a good record: the careful path decides that.
  *
  * One pass over the bytes, about 1.5 ns each: cheaper than asking DuckDB for the keys, and it sees the values' kinds.
@@ -13,12 +13,13 @@ import { isUtf8 } from 'node:buffer'
 import type { Table, TableField } from '../../../stages/upload/rules/table.ts'
 import { toMicros } from '../../../stages/upload/rules/values.ts'
 import { elementOf, type ScalarType } from '../../../stages/upload/rules.ts'
-import { createKeys, findKey, isKeyAt, type Keys } from './keys.ts'
+import { createKeys, findKey, isKeyAt, type Keys, keyAt } from './keys.ts'
 import {
+  addressVersion,
   COMMA,
-  isAddress,
   NULL,
   QUOTE,
+  skipAnyScalar,
   skipBoolean,
   skipDouble,
   skipInteger,
@@ -46,6 +47,11 @@ const TEXT = 5
 const ADDRESS = 6
 const BOOLEAN = 7
 const LIST = 8
+const ANY = 255
+
+/** Unknown fields that a statement reads as they are; lines with others are rewritten, which costs ten times as much. */
+const MAX_EXTRA_NAMES = 32
+const PLAIN_NAME = /^[A-Za-z0-9_@][A-Za-z0-9_@.:-]{0,63}$/
 
 const KINDS: Readonly<Record<ScalarType, number>> = {
   time: TIME,
@@ -66,9 +72,13 @@ export interface Tally {
   lines: number
   /** Values that must be found again in the columns: scalars, and the elements of lists that are not null. */
   values: number
+  /** Lines with a field that the table does not know. */
+  linesWithExtra: number
   longestLine: number
   /** Some time is ISO text. */
   hasIsoTimes: boolean
+  /** Some address is of version 6. */
+  hasIpv6: boolean
   /** Hours since the epoch → lines with an event time in it. */
   hours: HourCount
 }
@@ -105,7 +115,15 @@ export function createHourCount(): HourCount {
 }
 
 export function createTally(): Tally {
-  return { lines: 0, values: 0, longestLine: 0, hasIsoTimes: false, hours: createHourCount() }
+  return {
+    lines: 0,
+    values: 0,
+    linesWithExtra: 0,
+    longestLine: 0,
+    hasIsoTimes: false,
+    hasIpv6: false,
+    hours: createHourCount(),
+  }
 }
 
 const NEVER = 0
@@ -119,6 +137,8 @@ export interface Scan {
   lines(bytes: Buffer, start: number, end: number, tally: Tally, onDirty: OnDirty): number
   /** The fields that occurred so far. */
   seenFields(): TableField[]
+  /** The names of unknown fields that occurred so far in clean lines. */
+  extraNames(): readonly string[]
 }
 
 /**
@@ -134,6 +154,7 @@ export function createScan(table: Table): Scan {
   return {
     lines: (bytes, start, end, tally, onDirty) => scanLines(state, bytes, start, end, tally, onDirty),
     seenFields: () => table.fields.filter((_, slot) => state.lastSeen[slot] !== NEVER),
+    extraNames: () => state.extraNames,
   }
 }
 
@@ -142,7 +163,12 @@ export function createScan(table: Table): Scan {
  * each log type, and code that is compiled once for all of them is faster than closures of each.
  */
 interface ScanState {
-  readonly keys: Keys
+  keys: Keys
+  /** The names that are taken, in lower case. */
+  readonly taken: Set<string>
+  readonly fieldNames: readonly string[]
+  /** Unknown fields have the slots behind the known ones. */
+  readonly extraNames: string[]
   readonly kinds: Uint8Array
   readonly counted: Uint8Array
   readonly timeSlot: number
@@ -155,21 +181,34 @@ interface ScanState {
   values: number
   hour: number
   sawIso: boolean
+  sawIpv6: boolean
+  sawExtra: boolean
 }
 
 function createState(table: Table): ScanState {
   const { fields } = table
+  const fieldNames = fields.map(({ raw }) => raw)
+  const slots = fields.length + MAX_EXTRA_NAMES
+  const kinds = new Uint8Array(slots).fill(ANY)
+  kinds.set(fields.map(kindOf))
   return {
-    keys: createKeys(fields.map(({ raw }) => raw)),
-    kinds: Uint8Array.from(fields, kindOf),
-    counted: Uint8Array.from(fields, (field) => (isCounted(table, field) ? 1 : 0)),
+    keys: createKeys(fieldNames),
+    taken: new Set(fieldNames.map((name) => name.toLowerCase())),
+    fieldNames,
+    extraNames: [],
+    kinds,
+    counted: Uint8Array.from({ length: slots }, (_, slot) =>
+      slot < fields.length && isCounted(table, fields[slot] as TableField) ? 1 : 0,
+    ),
     timeSlot: table.time ? fields.indexOf(table.time) : -1,
-    lastSeen: new Int32Array(fields.length),
-    follower: new Int32Array(fields.length + 1),
+    lastSeen: new Int32Array(slots),
+    follower: new Int32Array(slots + 1),
     stamp: LONG_AGO,
     values: 0,
     hour: NO_HOUR,
     sawIso: false,
+    sawIpv6: false,
+    sawExtra: false,
   }
 }
 
@@ -193,6 +232,8 @@ function scanLines(
     state.values = 0
     state.hour = NO_HOUR
     state.sawIso = false
+    state.sawIpv6 = false
+    state.sawExtra = false
     let stop = skipRecord(state, bytes, view, at)
     if (stop >= 0 && bytes[stop] === RETURN) stop++
     const isClean = stop >= 0 && bytes[stop] === NEWLINE
@@ -202,6 +243,8 @@ function scanLines(
       total += state.values
       if (newline - at > tally.longestLine) tally.longestLine = newline - at
       if (state.sawIso) tally.hasIsoTimes = true
+      if (state.sawIpv6) tally.hasIpv6 = true
+      if (state.sawExtra) tally.linesWithExtra++
       if (state.hour === lastHour) hourLines++
       else {
         if (lastHour !== NO_HOUR) tally.hours.add(lastHour, hourLines)
@@ -221,14 +264,19 @@ function scanLines(
 function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
   if (bytes[start] !== OPEN) return -1
   if (bytes[start + 1] === CLOSE) return start + 2
-  const { keys, kinds, counted, lastSeen, follower, stamp, timeSlot } = state
+  const { kinds, counted, lastSeen, follower, stamp, timeSlot } = state
+  let { keys } = state
   let before = kinds.length
   for (let at = start + 1; ; at++) {
     if (bytes[at] !== QUOTE) return -1
     let slot = follower[before] as number
     if (!isKeyAt(keys, view, at + 1, slot)) {
       slot = findKey(keys, bytes, at + 1)
-      if (slot < 0) return -1
+      if (slot < 0) {
+        slot = addExtraName(state, bytes, at + 1)
+        if (slot < 0) return -1
+        keys = state.keys
+      }
       follower[before] = slot
     }
     if (lastSeen[slot] === stamp) return -1
@@ -237,9 +285,14 @@ function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: numb
     at += 1 + (keys.lengths[slot] as number)
     const kind = kinds[slot] as number
     const weight = counted[slot] as number
-    if (kind >= LIST) at = skipList(state, bytes, at, kind - LIST, weight)
+    if (kind === ANY) {
+      at = skipAnyScalar(bytes, at)
+      state.sawExtra = true
+    } else if (kind >= LIST) at = skipList(state, bytes, at, kind - LIST, weight)
     else {
-      at = kind === TIME ? skipTime(state, bytes, at, slot === timeSlot) : skipScalar(bytes, at, kind)
+      if (kind === TIME) at = skipTime(state, bytes, at, slot === timeSlot)
+      else if (kind === ADDRESS) at = skipAddress(state, bytes, at)
+      else at = skipScalar(bytes, at, kind)
       state.values += weight
     }
     if (at < 0) return -1
@@ -248,16 +301,24 @@ function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: numb
   }
 }
 
+/** A slot for an unknown field with a plain name, or -1. */
+function addExtraName(state: ScanState, bytes: Buffer, at: number): number {
+  const { extraNames, fieldNames, taken } = state
+  const name = keyAt(bytes, at)
+  if (name === undefined || !PLAIN_NAME.test(name) || taken.has(name.toLowerCase())) return -1
+  if (extraNames.length === MAX_EXTRA_NAMES) return -1
+  taken.add(name.toLowerCase())
+  extraNames.push(name)
+  state.keys = createKeys([...fieldNames, ...extraNames])
+  return fieldNames.length + extraNames.length - 1
+}
+
 function skipScalar(bytes: Buffer, at: number, kind: number): number {
   switch (kind) {
     case TEXT:
       return bytes[at] === QUOTE ? skipString(bytes, at) : -1
     case INTEGER:
       return skipInteger(bytes, at)
-    case ADDRESS: {
-      const end = bytes[at] === QUOTE ? skipString(bytes, at) : -1
-      return end >= 0 && isAddress(bytes, at + 1, end - 1) ? end : -1
-    }
     case PORT:
       return skipPort(bytes, at)
     case DOUBLE:
@@ -282,6 +343,13 @@ function skipList(state: ScanState, bytes: Buffer, start: number, kind: number, 
     if (bytes[at] === CLOSE_LIST) return at + 1
     if (bytes[at] !== COMMA) return -1
   }
+}
+
+function skipAddress(state: ScanState, bytes: Buffer, at: number): number {
+  const end = bytes[at] === QUOTE ? skipString(bytes, at) : -1
+  const version = end < 0 ? 0 : addressVersion(bytes, at + 1, end - 1)
+  if (version === 6) state.sawIpv6 = true
+  return version === 0 ? -1 : end
 }
 
 function skipTime(state: ScanState, bytes: Buffer, at: number, isEventTime: boolean): number {

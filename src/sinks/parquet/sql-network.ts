@@ -27,35 +27,38 @@ const ENDS = ['src', 'dst'] as const
 
 type End = (typeof ENDS)[number]
 
-/** The steps on the way to the network columns, each on top of the one before. */
-export function networkSteps({ tuple, rules }: Table, localNetworks: readonly Network[]): string[][] {
+/**
+ * The steps on the way to the network columns, each on top of the one before. Without any IPv6 address its steps, half
+ * of all, fall away.
+ */
+export function networkSteps({ tuple, rules }: Table, localNetworks: readonly Network[], hasIpv6: boolean): string[][] {
   const raw: Record<End, string | undefined> = { src: tuple.srcIp?.raw, dst: tuple.dstIp?.raw }
+  const each = (column: (end: End) => string) => ENDS.map(column)
+  const eachOfIpv6 = (column: (end: End) => string) => (hasIpv6 ? ENDS.map(column) : [])
   return [
-    [...ENDS.flatMap((end) => partColumns(end, raw[end])), `${protocolName(tuple, rules.transport)} AS "$proto"`],
     [
-      ...ENDS.map((end) => `${bits(`"$${end}_octets"`)} AS "$${end}4"`),
-      ...ENDS.map(
-        (end) =>
-          `CASE WHEN contains("$${end}_v6", '.') THEN ${octets(`regexp_extract("$${end}_v6", '[^:]*$')`)} END AS "$${end}_tail"`,
-      ),
+      ...ENDS.flatMap((end) => partColumns(end, raw[end], hasIpv6)),
+      `${protocolName(tuple, rules.transport)} AS "$proto"`,
+    ],
+    [
+      ...each((end) => `${bits(`"$${end}_octets"`)} AS "$${end}4"`),
+      ...eachOfIpv6((end) => `${tailOctets(end)} AS "$${end}_tail"`),
       `${protocolNumber(tuple)} AS "$number"`,
       `${port(tuple.srcPort?.raw)} AS "$sport"`,
       `${port(tuple.dstPort?.raw)} AS "$dport"`,
     ],
     [
-      ...ENDS.map((end) => `${withoutTail(end)} AS "$${end}_plain"`),
+      ...eachOfIpv6((end) => `${withoutTail(end)} AS "$${end}_plain"`),
       `${isOneOf('"$number"', WITH_PORTS)} AS "$with_ports"`,
       `CASE "$number" WHEN ${ICMP} THEN NOT ${isOneOf('"$sport"', ICMP_PAIRS.flat())}
          WHEN ${ICMPV6} THEN NOT ${isOneOf('"$sport"', ICMPV6_PAIRS.flat())} ELSE false END AS "$one_way"`,
     ],
-    ENDS.map((end) => `string_split(${full(`"$${end}_plain"`)}, ':') AS "$${end}_groups"`),
-    ENDS.map((end) => `${hexDigits(`"$${end}_groups"`)} AS "$${end}6"`),
-    [...ENDS.map((end) => `${networkBits(end)} AS "$${end}_net4"`), ...messageParts(tuple)],
+    eachOfIpv6((end) => `string_split(${full(`"$${end}_plain"`)}, ':') AS "$${end}_groups"`),
+    each((end) => `${hasIpv6 ? hexDigits(`"$${end}_groups"`) : 'NULL::VARCHAR'} AS "$${end}6"`),
+    [...each((end) => `${networkBits(end)} AS "$${end}_net4"`), ...messageParts(tuple)],
     [
-      ...ENDS.flatMap((end) => [
-        `${isIn(end, PRIVATE_NETWORKS)} AS "$${end}_private"`,
-        `${isIn(end, localNetworks)} AS "$${end}_local"`,
-      ]),
+      ...each((end) => `${isIn(end, PRIVATE_NETWORKS)} AS "$${end}_private"`),
+      ...each((end) => `${isIn(end, localNetworks)} AS "$${end}_local"`),
       `CASE WHEN "$can_pack" THEN ${packedMessage()} WHEN "$can_spell" THEN ${spelledMessage()} END AS "$message"`,
     ],
   ]
@@ -74,13 +77,19 @@ export function networkColumns({ tuple }: Table): string[] {
 }
 
 /** An address as its octets or, of version 6, as its text. */
-function partColumns(end: End, raw: string | undefined): string[] {
-  if (raw === undefined) return [`NULL::UTINYINT[] AS "$${end}_octets"`, `NULL::VARCHAR AS "$${end}_v6"`]
+function partColumns(end: End, raw: string | undefined, hasIpv6: boolean): string[] {
+  const none = `NULL::VARCHAR AS "$${end}_v6"`
+  if (raw === undefined) return [`NULL::UTINYINT[] AS "$${end}_octets"`, none]
   const ip = identifier(raw)
+  if (!hasIpv6) return [`${octets(ip)} AS "$${end}_octets"`, none]
   return [
     `CASE WHEN NOT contains(${ip}, ':') THEN ${octets(ip)} END AS "$${end}_octets"`,
     `CASE WHEN contains(${ip}, ':') THEN lower(${ip}) END AS "$${end}_v6"`,
   ]
+}
+
+function tailOctets(end: End): string {
+  return `CASE WHEN contains("$${end}_v6", '.') THEN ${octets(`regexp_extract("$${end}_v6", '[^:]*$')`)} END`
 }
 
 function octets(ip: string): string {

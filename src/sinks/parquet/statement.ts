@@ -32,7 +32,11 @@ export interface StatementInput {
   ingestTimeMs: number
   /** The fields that occur; the others are not looked for, which costs half as much as finding them. */
   seen: ReadonlySet<TableField>
+  /** Unknown fields that clean lines have; no two of them, or of the table's, differ in case only. */
+  extraNames: readonly string[]
   hasIsoTimes: boolean
+  /** Some address is of version 6: without one, half of the network columns' work falls away. */
+  hasIpv6: boolean
   /** Some chunk is a rewritten copy: it may hold placeholders and `extra`. */
   hasCopies: boolean
   longestLine: number
@@ -94,13 +98,13 @@ function copyStatement(rows: string, { targetDir, filePrefix }: StatementInput):
 
 /** The rows, with the partition key behind the columns. */
 export function selectRows(input: StatementInput): string {
-  const { table, localNetworks } = input
+  const { table, localNetworks, hasIpv6 } = input
   const numbered = `SELECT *, file_index AS "$file", row_number() OVER () - 1 AS "$line" FROM ${source(input)}`
   const kept = input.hasCopies ? `SELECT * FROM (${numbered}) WHERE ${identifier(QUARANTINED_FIELD)} IS NULL` : numbered
   const steps = [
     absentColumns(input),
     timeColumns(table, input.hasIsoTimes),
-    ...(table.rules.enrich.network ? networkSteps(table, localNetworks) : []),
+    ...(table.rules.enrich.network ? networkSteps(table, localNetworks, hasIpv6) : []),
   ]
   const stepped = steps
     .filter((columns) => columns.length > 0)
@@ -108,8 +112,9 @@ export function selectRows(input: StatementInput): string {
   return `SELECT ${finalColumns(input).join(',\n')} FROM (${stepped})`
 }
 
-function source({ chunks, seen, hasIsoTimes, hasCopies, longestLine }: StatementInput): string {
+function source({ chunks, seen, extraNames, hasIsoTimes, hasCopies, longestLine }: StatementInput): string {
   const types = new Map([...seen].map((field) => [field.raw, readType(field, hasIsoTimes)]))
+  for (const name of extraNames) types.set(name, 'JSON')
   // At least one column must be read, even of records without any field.
   if (hasCopies || types.size === 0) types.set(EXTRA_FIELD, 'VARCHAR').set(QUARANTINED_FIELD, 'BOOLEAN')
   const columns = [...types].map(([name, type]) => `${literal(name)}: '${type}'`).join(', ')
@@ -159,7 +164,7 @@ function hourKey({ table, hours, hoursAreCapped }: StatementInput): string {
 }
 
 function finalColumns(input: StatementInput): string[] {
-  const { table, chunks, ingestTimeMs, hasCopies } = input
+  const { table, chunks, ingestTimeMs } = input
   const { rules } = table
   const time = table.time ? identifier(timeName(table.time.raw)) : 'NULL::TIMESTAMP'
   return [
@@ -172,9 +177,17 @@ function finalColumns(input: StatementInput): string[] {
     ...table.fields
       .filter((field) => !field.promoted && !isEnriched(table, field))
       .map((field) => fieldColumn(table, field)),
-    hasCopies ? `${identifier(EXTRA_FIELD)} AS extra` : 'NULL::VARCHAR AS extra',
+    `${extraValue(input)} AS extra`,
     hourKey(input),
   ]
+}
+
+/** Unknown fields of clean lines as one JSON object; rewritten lines bring theirs along. */
+function extraValue({ extraNames, hasCopies }: StatementInput): string {
+  const members = extraNames.map((name) => `${literal(`"${name}":`)} || ${identifier(name)}`)
+  const joined =
+    members.length === 0 ? 'NULL::VARCHAR' : `'{' || nullif(concat_ws(',', ${members.join(', ')}), '') || '}'`
+  return hasCopies ? `coalesce(${identifier(EXTRA_FIELD)}, ${joined})` : joined
 }
 
 /** A raw `community_id` is part of the column that the enrichment makes. */

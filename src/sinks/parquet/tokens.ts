@@ -15,7 +15,7 @@ const MINUS = 45
 const DOT = 46
 const ZERO = 48
 const NINE = 57
-const BACKSLASH = 92
+export const BACKSLASH = 92
 const U = 117
 
 /** From the opening quote. */
@@ -112,6 +112,13 @@ function skipExponent(bytes: Uint8Array, e: number): number {
   return at > first && at <= first + 2 ? at : -1
 }
 
+/** A string, a boolean or a number: any value that is neither null nor made of others. */
+export function skipAnyScalar(bytes: Uint8Array, start: number): number {
+  const first = bytes[start] as number
+  if (first === QUOTE) return skipString(bytes, start)
+  return first === MINUS || isDigit(first) ? skipDouble(bytes, start) : skipBoolean(bytes, start)
+}
+
 /** Seconds without an exponent, within the bounds of a time even when their fraction is rounded up. */
 export function skipSeconds(bytes: Uint8Array, start: number): number {
   const whole = skipInteger(bytes, start)
@@ -142,33 +149,32 @@ export function skipBoolean(bytes: Uint8Array, start: number): number {
   return skipLiteral(bytes, start, bytes[start] === TRUE[0] ? TRUE : FALSE)
 }
 
-/** The text of an address between two places: strict dotted decimal, else whatever `parseAddress` takes. */
-export function isAddress(bytes: Buffer, start: number, end: number): boolean {
+/** The version of the address that is the text between two places, or 0 where it is none. */
+export function addressVersion(bytes: Buffer, start: number, end: number): 0 | 4 | 6 {
   let dots = 0
   let digits = 0
   let value = 0
   for (let at = start; at < end; at++) {
     const byte = bytes[at] as number
     if (byte === DOT) {
-      if (digits === 0) return false
+      if (digits === 0) return 0
       dots++
       digits = 0
       value = 0
     } else if (isDigit(byte)) {
-      if (digits > 0 && value === 0) return isOtherAddress(bytes, start, end)
+      if (digits > 0 && value === 0) return otherVersion(bytes, start, end)
       value = value * 10 + byte - ZERO
       digits++
-      if (value > 255) return isOtherAddress(bytes, start, end)
-    } else return isOtherAddress(bytes, start, end)
+      if (value > 255) return otherVersion(bytes, start, end)
+    } else return otherVersion(bytes, start, end)
   }
-  return dots === 3 && digits > 0
+  return dots === 3 && digits > 0 ? 4 : 0
 }
 
-function isOtherAddress(bytes: Buffer, start: number, end: number): boolean {
-  return (
-    isPlainIpv6(bytes, start, end) ||
-    (end - start <= 45 && parseAddress(bytes.toString('latin1', start, end)) !== undefined)
-  )
+function otherVersion(bytes: Buffer, start: number, end: number): 0 | 4 | 6 {
+  if (isPlainIpv6(bytes, start, end)) return 6
+  if (end - start > 45) return 0
+  return parseAddress(bytes.toString('latin1', start, end))?.version ?? 0
 }
 
 /** IPv6 in hexadecimal groups, `::` at most once and not at an end: what nearly all are. False proves nothing. */

@@ -50,9 +50,12 @@ function isInt64(text: string | undefined): boolean {
   return exact >= INT64_MIN && exact <= INT64_MAX
 }
 
+const PLAIN_ISO = /^[^ ]{19}(?:\.\d{1,6})?Z$/
+
 /** A value that fits, as JSON text that any reader takes for the type: integers plain, ISO times in UTC. */
 export function fittedText(type: ZeekType, value: unknown, text: string): string {
-  if (type === 'time' && typeof value === 'string') return JSON.stringify(isoOf(toMicros(value) as number))
+  if (type === 'time' && typeof value === 'string' && !PLAIN_ISO.test(value))
+    return JSON.stringify(isoOf(toMicros(value) as number))
   if (typeof value === 'number') return Number.isInteger(value) && !Number.isSafeInteger(value) ? text : String(value)
   return JSON.stringify(value)
 }

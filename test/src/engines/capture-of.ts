@@ -22,7 +22,7 @@ export async function captureOf(path: string, sent: Sent[], linkType = 101): Pro
   return path
 }
 
-export const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent }
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent }
 
 /** A request with folders of its own, removed when the test is over. */
 export async function request(capturePath: string, more: Partial<ConvertRequest> = {}): Promise<ConvertRequest> {

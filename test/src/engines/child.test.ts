@@ -32,14 +32,21 @@ describe('a child process', () => {
   it('gives its output in order, and its exit code as a result', async () => {
     let output = ''
     const { code, signal: endedBy } = await run('echo one; echo two; exit 3', {
-      onStdout: (chunk) => void (output += chunk),
+      onStdout: (chunk) => {
+        output += chunk
+      },
     })
     expect({ output, code, endedBy }).toEqual({ output: 'one\ntwo\n', code: 3, endedBy: null })
   })
 
   it('gets its arguments as they are, whatever a shell would make of them', async () => {
     let output = ''
-    await run('printf "%s|" "$@"', { args: ['$(id)', 'a b', '*', ';'], onStdout: (chunk) => void (output += chunk) })
+    await run('printf "%s|" "$@"', {
+      args: ['$(id)', 'a b', '*', ';'],
+      onStdout: (chunk) => {
+        output += chunk
+      },
+    })
     expect(output).toBe('$(id)|a b|*|;|')
   })
 
@@ -59,7 +66,11 @@ describe('a child process', () => {
   it('sees nothing of our environment but the PATH', async () => {
     let output = ''
     process.env.CHILD_TEST_SECRET = 'x'
-    await run('env', { onStdout: (chunk) => void (output += chunk) })
+    await run('env', {
+      onStdout: (chunk) => {
+        output += chunk
+      },
+    })
     delete process.env.CHILD_TEST_SECRET
     expect(output).not.toContain('CHILD_TEST_SECRET')
     expect(output).toContain(`PATH=${cleanEnv().PATH}`)

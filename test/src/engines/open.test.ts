@@ -23,7 +23,7 @@ describe('the choice of an engine (programs that only say their version stand in
     expect(name).toBe('zeek')
   })
 
-  it('is tshark where Zeek is not', async () => {
+  it('is our own where Zeek is not', async () => {
     expect((await openEngine('auto', { searchPath: await bin({ tshark: TSHARK }) })).name).toBe('tshark')
   })
 
@@ -32,9 +32,10 @@ describe('the choice of an engine (programs that only say their version stand in
     expect((await openEngine('tshark', { searchPath })).name).toBe('tshark')
   })
 
-  it('fails with the command to type where neither is installed', async () => {
-    const opening = openEngine('auto', { searchPath: await bin({}) })
-    await expect(opening).rejects.toMatchObject({
+  it('is our own without any program at all; only the packet log needs tshark, and says how to get it', async () => {
+    const searchPath = await bin({})
+    expect((await openEngine('auto', { searchPath })).name).toBe('tshark')
+    await expect(openEngine('auto', { searchPath, packetLog: true })).rejects.toMatchObject({
       code: 'engine_missing',
       message: expect.stringContaining('apt-get install tshark'),
     })
@@ -46,7 +47,7 @@ describe('the choice of an engine (programs that only say their version stand in
   })
 
   it('fails where the program does not say which version it is', async () => {
-    const opening = openEngine('tshark', { searchPath: await bin({ tshark: 'hello' }) })
+    const opening = openEngine('tshark', { searchPath: await bin({ tshark: 'hello' }), packetLog: true })
     await expect(opening).rejects.toMatchObject({ code: 'engine_failed' })
   })
 })

@@ -33,52 +33,63 @@ type Endian = { u16(at: number): number; u32(at: number): number }
 
 interface Side {
   rest: Buffer
+  /** After a hole: wait for a segment that begins with a header. */
+  searching: boolean
   /** Call id → its first fragment and the bytes so far. */
   calls: Map<number, { pdu: Pdu; bytes: number }>
 }
 
 export interface Pdus {
   data(fromOriginator: boolean, bytes: Buffer, ts: number): void
+  gap(fromOriginator: boolean): void
 }
 
 export function createPdus(session: Session, take: (fromOriginator: boolean, pdu: Pdu, ts: number) => void): Pdus {
   const sides: [Side, Side] = [
-    { rest: Buffer.alloc(0), calls: new Map() },
-    { rest: Buffer.alloc(0), calls: new Map() },
+    { rest: Buffer.alloc(0), searching: session.flow.partial, calls: new Map() },
+    { rest: Buffer.alloc(0), searching: session.flow.partial, calls: new Map() },
   ]
   let over = false
 
   function fragment(fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    session.confirm('dce_rpc')
     const pdu = parsePdu(bytes)
     const flags = bytes[3] as number
-    const { calls } = sides[fromOriginator ? 0 : 1]
-    session.confirm('dce_rpc')
     const [first, last] = [(flags & FIRST_FRAGMENT) !== 0, (flags & LAST_FRAGMENT) !== 0]
-    if (first && last) return take(fromOriginator, pdu, ts)
-    const stub = bytes.length - HEADER_BYTES
-    const call = calls.get(pdu.callId)
-    if (call === undefined) {
-      if (calls.size >= MAX_CALLS_IN_FRAGMENTS) return stop(ts, 'too_many_dce_rpc_msgs_in_reassembly')
-      if (last) return
-      calls.set(pdu.callId, { pdu, bytes: stub })
-      return
-    }
-    call.bytes += stub
-    if (call.bytes > MAX_FRAGMENT_BYTES) return stop(ts, 'too_much_dce_rpc_fragment_data')
-    if (!last) return
-    calls.delete(pdu.callId)
-    take(fromOriginator, call.pdu, ts)
+    if (first && last) take(fromOriginator, pdu, ts)
+    else if (!gather(sides[fromOriginator ? 0 : 1].calls, pdu, bytes.length - HEADER_BYTES, first, ts)) over = true
+    else if (last) complete(fromOriginator, pdu.callId, ts)
   }
 
-  function stop(ts: number, weird: string): void {
-    session.weird(ts, weird, 'DCE_RPC')
-    over = true
+  /** @returns false where there is too much of it. */
+  function gather(calls: Side['calls'], pdu: Pdu, bytes: number, first: boolean, ts: number): boolean {
+    const call = calls.get(pdu.callId)
+    if (call !== undefined) {
+      call.bytes += bytes
+      if (call.bytes > MAX_FRAGMENT_BYTES) session.weird(ts, 'too_much_dce_rpc_fragment_data', 'DCE_RPC')
+      return call.bytes <= MAX_FRAGMENT_BYTES
+    }
+    if (calls.size >= MAX_CALLS_IN_FRAGMENTS) {
+      session.weird(ts, 'too_many_dce_rpc_msgs_in_reassembly', 'DCE_RPC')
+      return false
+    }
+    if (first) calls.set(pdu.callId, { pdu, bytes })
+    return true
+  }
+
+  function complete(fromOriginator: boolean, callId: number, ts: number): void {
+    const { calls } = sides[fromOriginator ? 0 : 1]
+    const call = calls.get(callId)
+    calls.delete(callId)
+    if (call !== undefined) take(fromOriginator, call.pdu, ts)
   }
 
   return {
     data(fromOriginator, bytes, ts) {
       if (over) return
       const side = sides[fromOriginator ? 0 : 1]
+      if (side.searching) side.searching = bytes.length < HEADER_BYTES || lengthOf(bytes) === undefined
+      if (side.searching) return
       let buffer: Buffer = side.rest.length > 0 ? Buffer.concat([side.rest, bytes]) : bytes
       while (buffer.length >= HEADER_BYTES && !over) {
         const length = lengthOf(buffer)
@@ -91,6 +102,11 @@ export function createPdus(session: Session, take: (fromOriginator: boolean, pdu
         buffer = buffer.subarray(length)
       }
       side.rest = over ? Buffer.alloc(0) : Buffer.from(buffer)
+    },
+    gap(fromOriginator) {
+      const side = sides[fromOriginator ? 0 : 1]
+      side.rest = Buffer.alloc(0)
+      side.searching = true
     },
   }
 }

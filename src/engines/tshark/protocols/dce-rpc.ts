@@ -30,28 +30,23 @@ const IGNORED: Record<string, Set<string>> = {
   wkssvc: new Set(['NetrWkstaGetInfo']),
 }
 
+/** What each of the first bytes may be: version 5.0 or 5.1, a bind, first fragment, byte order, ASCII and IEEE. */
+const BIND_START = [[5], [0, 1], [BIND], [0x03, 0x07, 0x13, 0x17], [0x00, 0x10], [0], [0], [0]]
+
 export const dceRpc: Protocol = {
   name: 'dce_rpc',
   logs: ['dce_rpc', 'ntlm', 'kerberos'],
   tcpPorts: [135],
   recognize(originator, _responder, transport) {
     if (transport !== 'tcp') return false
-    // Version 5.0 or 5.1, a bind, whole or the first fragment, little-endian or big-endian ASCII and IEEE.
-    const start = originator.subarray(0, 8)
-    if (start.length === 0) return undefined
-    const isBind = /^\x05(?:$|[\0\x01](?:$|\x0b(?:$|[\x03\x07\x13\x17](?:$|[\0\x10](?:$|\0(?:$|\0(?:$|\0)))))))/
-    return isBind.test(start.toString('latin1')) ? (start.length === 8 ? true : undefined) : false
+    const known = BIND_START.slice(0, originator.length)
+    if (!known.every((allowed, at) => allowed.includes(originator[at] as number))) return false
+    return known.length === BIND_START.length ? true : undefined
   },
   dissect(session) {
     const rpc = createDceRpc(session)
-    const lost = [false, false]
     return {
-      data(fromOriginator, bytes, ts) {
-        if (!lost[fromOriginator ? 0 : 1]) rpc.data(fromOriginator, bytes, ts)
-      },
-      gap(fromOriginator) {
-        lost[fromOriginator ? 0 : 1] = true
-      },
+      ...rpc,
       end(ts) {
         rpc.end?.(ts)
         authenticationOf(session).end()
@@ -119,6 +114,7 @@ export function createDceRpc(session: Session): Dissector {
 
   return {
     data: pdus.data,
+    gap: pdus.gap,
     end() {
       if (call !== undefined) write(call)
       call = undefined

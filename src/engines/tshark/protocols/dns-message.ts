@@ -25,13 +25,13 @@ export interface DnsMessage {
   weirds: string[]
 }
 
-export interface DnsQuestion {
+interface DnsQuestion {
   name: string
   type: number
   class: number
 }
 
-export interface DnsAnswer {
+interface DnsAnswer {
   name: string
   type: number
   class: number

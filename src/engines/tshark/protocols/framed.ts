@@ -4,7 +4,7 @@
  * Memory: a header and at most `maxKept` bytes of one body, whatever length it claims; the rest is passed over.
  */
 
-export interface Frame {
+interface Frame {
   header: Buffer
   /** Of the body on the wire. */
   length: number

@@ -32,16 +32,17 @@ export interface Authentication {
 
 const authentications = new WeakMap<Session, Authentication>()
 
-export function authenticationOf(session: Session): Authentication {
+/** In SMB and DCE/RPC, Zeek notes that a Kerberos ticket was shown and no more; in LDAP (`tellsTickets`) also whose. */
+export function authenticationOf(session: Session, tellsTickets = false): Authentication {
   let found = authentications.get(session)
   if (found === undefined) {
-    found = createAuthentication(session)
+    found = createAuthentication(session, tellsTickets)
     authentications.set(session, found)
   }
   return found
 }
 
-function createAuthentication(session: Session): Authentication {
+function createAuthentication(session: Session, tellsTickets: boolean): Authentication {
   let ntlm: Ntlm | undefined
   let kerberos: Kerberos | undefined
 
@@ -51,12 +52,15 @@ function createAuthentication(session: Session): Authentication {
   }
 
   function toKerberos(bytes: Buffer, ts: number): void {
-    kerberos ??= createKerberos(session, 'krb')
+    kerberos ??= createKerberos(session, 'krb', tellsTickets)
     kerberos.message(bytes, ts)
   }
 
   function token(bytes: Buffer, ts: number, depth = 0): void {
-    if (isNtlm(bytes)) return toNtlm(bytes, ts)
+    if (isNtlm(bytes)) {
+      toNtlm(bytes, ts)
+      return
+    }
     const outer = derAt(bytes)
     if (outer === undefined || depth > MAX_NESTING) return
     if (outer.tag === INITIAL_TOKEN) initial(outer, ts, depth)
@@ -69,9 +73,9 @@ function createAuthentication(session: Session): Authentication {
     const mechanism = derAt(outer.bytes, outer.from, outer.to)
     if (mechanism === undefined) return
     const oid = oidText(mechanism)
-    if (oid === SPNEGO) return token(outer.bytes.subarray(mechanism.to, outer.to), ts, depth + 1)
+    if (oid === SPNEGO) token(outer.bytes.subarray(mechanism.to, outer.to), ts, depth + 1)
     // Behind the mechanism: two bytes that say which token, then the Kerberos message.
-    if (KERBEROS.has(oid)) toKerberos(outer.bytes.subarray(mechanism.to + 2, outer.to), ts)
+    else if (KERBEROS.has(oid)) toKerberos(outer.bytes.subarray(mechanism.to + 2, outer.to), ts)
   }
 
   /** mechTypes [0], reqFlags [1], mechToken [2], mechListMIC [3]. */

@@ -219,6 +219,7 @@ function createHttp(session: Session): Dissector {
       methods.push(parsed.method.toUpperCase())
       if (methods.length > 10 * MAX_PENDING) methods.shift()
       if (!KNOWN_METHODS.has(parsed.method)) session.weird(ts, 'unknown_HTTP_method', undefined, t.method)
+      session.confirm('http')
       if (parsed.version !== undefined) return true
       if (parsed.method !== 'GET') session.weird(ts, 'invalid_http_09_request_method', 'HTTP', t.method)
       response.oldStyle(ts)
@@ -238,7 +239,10 @@ function createHttp(session: Session): Dissector {
     startLine(line, ts) {
       // The answer to HTTP/0.9 is nothing but a body.
       const match = line === OLD_STYLE ? ['', '0.9', '0', '<empty>'] : STATUS_LINE.exec(line)
-      if (match === null) return false
+      if (match === null) {
+        session.reject('http')
+        return false
+      }
       const last = pending.get(responses)
       const afterInfo = last?.statusCode !== undefined && last.statusCode >= 100 && last.statusCode < 200
       if (!afterInfo) {
@@ -256,7 +260,6 @@ function createHttp(session: Session): Dissector {
         t.infoCode = t.statusCode
         t.infoMsg = t.statusMsg
       }
-      if (requests > 0) session.confirm('http')
       return true
     },
     header: () => {},

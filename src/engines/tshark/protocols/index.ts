@@ -8,6 +8,7 @@ import { ftp, ftpData } from './ftp.ts'
 import { http } from './http.ts'
 import { irc, ircData } from './irc.ts'
 import { krb, krbTcp } from './kerberos.ts'
+import { ldapTcp, ldapUdp } from './ldap.ts'
 import { modbus } from './modbus.ts'
 import { mqtt } from './mqtt.ts'
 import { mysql } from './mysql.ts'
@@ -16,6 +17,7 @@ import { postgresql } from './postgresql.ts'
 import type { Protocol } from './protocol.ts'
 import { quic } from './quic.ts'
 import { radius } from './radius.ts'
+import { rdp, rdpeudp } from './rdp.ts'
 import { redis } from './redis.ts'
 import { rfb } from './rfb.ts'
 import { sip } from './sip.ts'
@@ -57,6 +59,10 @@ export const PROTOCOLS: readonly Protocol[] = [
   websocket,
   dceRpc,
   smb,
+  ldapTcp,
+  ldapUdp,
+  rdp,
+  rdpeudp,
   rfb,
   redis,
   postgresql,

@@ -36,7 +36,7 @@ interface Huffman {
 
 function huffman(lengths: ArrayLike<number>): Huffman {
   const counts = new Uint16Array(16)
-  for (let i = 0; i < lengths.length; i++) counts[lengths[i] as number]!++
+  for (let i = 0; i < lengths.length; i++) counts[lengths[i] as number] = (counts[lengths[i] as number] as number) + 1
   counts[0] = 0
   const offsets = new Uint16Array(17)
   for (let length = 1; length < 16; length++)
@@ -44,7 +44,10 @@ function huffman(lengths: ArrayLike<number>): Huffman {
   const symbols = new Uint16Array(lengths.length)
   for (let symbol = 0; symbol < lengths.length; symbol++) {
     const length = lengths[symbol] as number
-    if (length > 0) symbols[offsets[length]!++] = symbol
+    if (length === 0) continue
+    const at = offsets[length] as number
+    symbols[at] = symbol
+    offsets[length] = at + 1
   }
   return { counts, symbols }
 }

@@ -7,9 +7,7 @@ import { createLines } from './lines.ts'
 import type { Dissector, Fields, FileSink, Protocol, Session } from './protocol.ts'
 import { textOfLatin1 } from './text.ts'
 
-const REGISTRATION =
-  /(?:^|[\r\n]) *(?:user +[^\r\n]+[\r\n]+(?:[^\r\n]*[\r\n]+)*? *nick +[^\r\n]*|nick +[^\r\n]+[\r\n]+(?:[^\r\n]*[\r\n]+)*? *user +[^\r\n]*)[\r\n]/i
-const SERVER_LINE = /(?:^|[\r\n])(?:@\S+ )?:\S+ (?:\d{3}|[A-Za-z]+) [^\r\n]+[\r\n]/
+const SERVER_LINE = /(?:^|[\r\n])(?:@\S{1,512} )?:\S{1,255} (?:\d{3}|[A-Za-z]{1,32}) [^\r\n]{1,512}[\r\n]/
 const STARTTLS_SUCCESSFUL = '670'
 const MAX_CHANNELS = 100
 
@@ -19,9 +17,13 @@ export const irc: Protocol = {
   tcpPorts: [6666, 6667, 6668, 6669],
   recognize(originator, responder, transport) {
     if (transport !== 'tcp') return false
-    return REGISTRATION.test(originator.toString('latin1')) && SERVER_LINE.test(responder.toString('latin1'))
-      ? true
-      : undefined
+    // The last piece is no whole line yet.
+    const lines = originator
+      .toString('latin1')
+      .split(/[\r\n]/)
+      .slice(0, -1)
+    const registers = ['nick', 'user'].every((word) => lines.some((line) => isCommand(line, word)))
+    return registers && SERVER_LINE.test(responder.toString('latin1')) ? true : undefined
   },
   dissect: createIrc,
 }
@@ -80,13 +82,25 @@ interface Message {
   rest: string
 }
 
-const MESSAGE = /^(?:@\S* +)?(?::\S* +)? *(\S+) *(.*?) *$/s
+const isCommand = (line: string, word: string) => new RegExp(`^ *${word} +\\S`, 'i').test(line)
 
+/** `@tags :prefix command parameters`; tags and prefix may be absent. */
 function parseMessage(line: string): Message | undefined {
-  const match = MESSAGE.exec(line)
-  if (match?.[1] === undefined) return undefined
-  const rest = match[2] ?? ''
-  return { command: match[1].toUpperCase(), rest, words: rest.split(/ +/).filter((word) => word !== '') }
+  let rest = line.trim()
+  for (const mark of ['@', ':']) {
+    if (!rest.startsWith(mark)) continue
+    const space = rest.indexOf(' ')
+    if (space < 0) return undefined
+    rest = rest.slice(space).trimStart()
+  }
+  if (rest === '') return undefined
+  const [command = ''] = rest.split(' ', 1)
+  const parameters = rest.slice(command.length).trimStart()
+  return {
+    command: command.toUpperCase(),
+    rest: parameters,
+    words: parameters.split(/ +/).filter((word) => word !== ''),
+  }
 }
 
 const withoutColon = (word: string) => (word.startsWith(':') ? word.slice(1) : word)
@@ -158,7 +172,6 @@ function createIrc(session: Session): Dissector {
 
   /** `\x01DCC SEND name host port size\x01`, the host as one number. */
   function directConnection(rest: string, now: number): void {
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: CTCP is marked by it
     const dcc = /^\S+ +:?\x01?DCC +(\S+) +("[^"]*"|\S+) +(\S+) +(\d+)(?: +(\d+))?/.exec(rest)
     if (dcc === null) return
     const [, type = '', name = '', hostText = '', portText, sizeText] = dcc

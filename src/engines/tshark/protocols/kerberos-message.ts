@@ -73,6 +73,7 @@ const READERS: Partial<Record<KerberosKind, (field: FieldsOf) => Partial<Kerbero
   'TGS-REQ': request,
   'AS-REP': reply,
   'TGS-REP': reply,
+  'AP-REQ': ticketOnly,
   ERROR: error,
 }
 
@@ -93,6 +94,16 @@ function reply(field: FieldsOf): Partial<KerberosMessage> {
   return {
     clientRealm: stringOf(field(3)),
     clientName: nameOf(field(4)),
+    serviceName: nameOf(ticket(2)),
+    ticketCipher: derNumber(fieldsOf(ticket(3))(0)),
+  }
+}
+
+/** An AP-REQ names its client only inside what is encrypted; the ticket tells the service and the realm. */
+function ticketOnly(field: FieldsOf): Partial<KerberosMessage> {
+  const ticket = fieldsOf(children(field(3))[0])
+  return {
+    clientRealm: stringOf(ticket(1)),
     serviceName: nameOf(ticket(2)),
     ticketCipher: derNumber(fieldsOf(ticket(3))(0)),
   }

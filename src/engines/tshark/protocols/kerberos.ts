@@ -7,6 +7,8 @@ import { type KerberosMessage, parseKerberos } from './kerberos-message.ts'
 import { CIPHER_NAMES, ERROR_NAMES } from './kerberos-names.ts'
 import type { Dissector, Protocol, Session } from './protocol.ts'
 
+const AS_REQ = 0x6a
+const TGS_REQ = 0x6c
 const FORWARDABLE = 0x4000_0000
 const RENEWABLE = 0x0080_0000
 const MAX_MESSAGE_BYTES = 1 << 20
@@ -17,6 +19,7 @@ export const krb: Protocol = {
   name: 'krb',
   logs: ['kerberos'],
   udpPorts: [88],
+  recognize: (originator, _responder, transport) => (transport === 'udp' ? isRequest(originator) : false),
   dissect: overUdp,
 }
 
@@ -24,6 +27,10 @@ export const krbTcp: Protocol = {
   name: 'krb_tcp',
   logs: ['kerberos'],
   tcpPorts: [88],
+  recognize(originator, _responder, transport) {
+    if (transport !== 'tcp' || (originator[0] ?? 0) !== 0) return false
+    return isRequest(originator.subarray(4))
+  },
   dissect: overTcp,
 }
 
@@ -47,8 +54,8 @@ interface Info {
   renewable?: boolean
 }
 
-/** `service` is the name that goes into conn's `service`. */
-export function createKerberos(session: Session, service: string): Kerberos {
+/** `service` is the name that goes into conn's `service`; tickets that are shown to a server are told only where `tellsTickets`. */
+export function createKerberos(session: Session, service: string, tellsTickets = false): Kerberos {
   let info: Info | undefined
   let written = false
 
@@ -90,6 +97,18 @@ export function createKerberos(session: Session, service: string): Kerberos {
     write()
   }
 
+  function ticket(info: Info, message: KerberosMessage): void {
+    info.requestType = 'AP'
+    info.client = `/${message.clientRealm ?? ''}`
+    info.service = message.serviceName
+    info.cipher = nameOf(CIPHER_NAMES, message.ticketCipher)
+  }
+
+  function accepted(info: Info): void {
+    info.success = true
+    write()
+  }
+
   function error(into: Info, message: KerberosMessage): void {
     if (message.errorText !== undefined && NO_ERRORS.has(message.errorText)) {
       info = undefined
@@ -112,6 +131,8 @@ export function createKerberos(session: Session, service: string): Kerberos {
       if (message.kind === 'AS-REQ' || message.kind === 'TGS-REQ') request(info, message, message.kind.slice(0, -4))
       else if (message.kind === 'AS-REP' || message.kind === 'TGS-REP') reply(info, message, message.kind.slice(0, -4))
       else if (message.kind === 'ERROR') error(info, message)
+      else if (message.kind === 'AP-REQ' && tellsTickets) ticket(info, message)
+      else if (message.kind === 'AP-REP' && tellsTickets) accepted(info)
       return true
     },
     end: write,
@@ -125,6 +146,17 @@ function nameOf(names: Record<number, string>, code: number | undefined): string
 function overUdp(session: Session): Dissector {
   const kerberos = createKerberos(session, 'krb')
   return { data: (_fromOriginator, bytes, ts) => kerberos.message(bytes, ts), end: kerberos.end }
+}
+
+/** A KDC-REQ: its tag, a SEQUENCE, and in it version 5 and the type that goes with the tag (RFC 4120, 5.4.1). */
+function isRequest(bytes: Buffer): boolean | undefined {
+  const tag = bytes[0]
+  if (tag !== undefined && tag !== AS_REQ && tag !== TGS_REQ) return false
+  if (bytes.length < 24) return undefined
+  const from = (bytes[1] as number) < 0x80 ? 2 : 2 + ((bytes[1] as number) & 0x7f)
+  const at = from + ((bytes[from + 1] ?? 0) < 0x80 ? 2 : 2 + ((bytes[from + 1] as number) & 0x7f))
+  const known = Buffer.from([0xa1, 3, 2, 1, 5, 0xa2, 3, 2, 1, (tag as number) & 0x1f])
+  return bytes[from] === 0x30 && bytes.subarray(at, at + known.length).equals(known)
 }
 
 /** RFC 4120, 7.2.2: four bytes of length before each message. */

@@ -12,7 +12,7 @@ export interface Lines {
   data(bytes: Buffer, ts: number): void
   /** What came after the line that was answered with false; lines are read again from the next `data` on. */
   take(): Buffer
-  /** Bytes are missing: what was begun is dropped, up to the next line end. */
+  /** Bytes are missing: a line that was begun is dropped, up to the next line end. Between lines nothing is. */
   gap(): void
 }
 
@@ -76,8 +76,8 @@ export function createLines(onLine: OnLine, { maxBytes = MAX_LINE_BYTES, onTooLo
       return taken
     },
     gap() {
+      dropping ||= begun.length > 0
       begun = NOTHING
-      dropping = true
       dropped = 0
     },
   }

@@ -3,7 +3,7 @@
  * coding undone. Serves SMTP messages and HTTP's multipart bodies. Streaming: what is held back is one line.
  */
 
-export interface EntityHeaders {
+interface EntityHeaders {
   contentType: string
   /** `filename` of Content-Disposition, else `name` of Content-Type. */
   filename?: string
@@ -12,7 +12,7 @@ export interface EntityHeaders {
   contentRange?: string
 }
 
-export interface LeafSink {
+interface LeafSink {
   data(bytes: Buffer, ts: number): void
   end(ts: number): void
 }
@@ -36,7 +36,7 @@ const CR = 13
 const NOTHING = Buffer.alloc(0)
 
 /** A parameter of a header such as `multipart/mixed; boundary="abc"`. */
-export function headerParameter(value: string, name: string): string | undefined {
+function headerParameter(value: string, name: string): string | undefined {
   const match = new RegExp(`(?:^|[;\\s])${name}\\s*=\\s*(?:"((?:[^"\\\\]|\\\\.)*)"|([^;\\s]+))`, 'i').exec(value)
   return match?.[1]?.replace(/\\(.)/g, '$1') ?? match?.[2]
 }

@@ -9,9 +9,9 @@
 import type { Dissector, Protocol, Session } from './protocol.ts'
 import { textOfLatin1 } from './text.ts'
 
-const REQUEST = /^([A-Za-z]+)[ \t]+(\S.*?)[ \t]+SIP\/\d+\.\d+[ \t]*$/
-const RESPONSE = /^SIP\/\d+\.\d+[ \t]+(\d{1,3})(?:[ \t]+(.*?))?[ \t]*$/
-const REQUEST_AHEAD = /[A-Za-z]+[ \t]+[^\s][^\r\n]*[ \t]+SIP\/\d/
+const REQUEST = /^([A-Za-z]{1,64})[ \t]+(\S.*)$/
+const VERSION_AT_END = /[ \t]SIP\/\d{1,3}\.\d{1,3}$/
+const RESPONSE = /^SIP\/\d{1,3}\.\d{1,3}[ \t]+(\d{1,3})(?:[ \t]+(.*))?$/
 const MAX_MESSAGE_BYTES = 65536
 const MAX_HEADERS = 1000
 const MAX_PATH = 500
@@ -84,7 +84,7 @@ export const sip: Protocol = {
     if (transport !== 'udp') return false
     const firstLine = (bytes: Buffer) => bytes.subarray(0, 512).toString('latin1').split('\r\n', 2)
     const [request, ...more] = firstLine(originator)
-    if (more.length > 0 && REQUEST.test(request ?? '')) return true
+    if (more.length > 0 && parseRequestLine(request ?? '') !== undefined) return true
     return RESPONSE.test(firstLine(responder)[0] ?? '') ? true : undefined
   },
   dissect: createSip,
@@ -126,24 +126,21 @@ function createSip(session: Session): Dissector {
   }
 
   function request(bytes: Buffer, ts: number): void {
-    let text = messageText(bytes)
-    const start = REQUEST_AHEAD.exec(text)?.index
-    if (start === undefined) {
+    const text = messageText(bytes)
+    const found = findRequest(text)
+    if (found === undefined) {
       if (text.trim() !== '') junk = Buffer.concat([junk, bytes]).subarray(0, MAX_JUNK_BYTES)
       return
     }
-    const before = junk.toString('latin1') + text.slice(0, start)
+    const before = junk.toString('latin1') + text.slice(0, found.at)
     junk = Buffer.alloc(0)
     if (before.trim() !== '')
       session.weird(ts, 'sip_junk_before_request', 'SIP', textOfLatin1(before.slice(0, MAX_JUNK_BYTES)))
-    text = text.slice(start)
-    const [line = '', ...headers] = linesOf(text)
-    const match = REQUEST.exec(line)
-    if (match === null) return
+    const [, ...headers] = linesOf(text.slice(found.at))
     const t = transaction(ts)
     t.unanswered = true
-    t.method = textOfLatin1(match[1] ?? '')
-    t.uri = textOfLatin1(match[2] ?? '')
+    t.method = textOfLatin1(found.method)
+    t.uri = textOfLatin1(found.uri)
     takeHeaders(t, headers, REQUEST_HEADERS)
   }
 
@@ -154,7 +151,7 @@ function createSip(session: Session): Dissector {
     session.confirm('sip')
     const t = transaction(ts)
     t.statusCode = Number(match[1])
-    t.statusMsg = textOfLatin1(match[2] ?? '')
+    t.statusMsg = textOfLatin1((match[2] ?? '').trimEnd())
     takeHeaders(t, headers, RESPONSE_HEADERS)
     write(t)
     t.unanswered = false
@@ -171,6 +168,25 @@ function createSip(session: Session): Dissector {
       current = undefined
     },
   }
+}
+
+function parseRequestLine(line: string): { method: string; uri: string } | undefined {
+  const trimmed = line.trimEnd()
+  const version = VERSION_AT_END.exec(trimmed.slice(-16))?.[0]
+  const match = version === undefined ? null : REQUEST.exec(trimmed.slice(0, -version.length).trimEnd())
+  return match?.[1] === undefined ? undefined : { method: match[1], uri: match[2] ?? '' }
+}
+
+/** The first line that is a request's, with whatever stands in front of its method. */
+function findRequest(text: string): { at: number; method: string; uri: string } | undefined {
+  let at = 0
+  for (const line of text.split('\n', MAX_HEADERS)) {
+    const junkBytes = line.search(/[A-Za-z]{3,64}[ \t]/)
+    const request = junkBytes < 0 ? undefined : parseRequestLine(line.slice(junkBytes))
+    if (request !== undefined) return { at: at + junkBytes, ...request }
+    at += line.length + 1
+  }
+  return undefined
 }
 
 const messageText = (bytes: Buffer) => bytes.subarray(0, MAX_MESSAGE_BYTES).toString('latin1')

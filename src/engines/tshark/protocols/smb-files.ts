@@ -1,6 +1,7 @@
 /**
  * Content of a file that is read or written piece by piece: pieces with their offsets in, in any order; a
- * FileSink's bytes and gaps out. Memory: what waits behind a hole, at most `MAX_HELD_BYTES`.
+ * FileSink's bytes and gaps out. Memory: what waits behind holes, at most `MAX_HELD_BYTES` for all files that
+ * share a budget.
  */
 
 import type { FileSink } from './protocol.ts'
@@ -15,10 +16,14 @@ export interface OffsetFile {
   end(ts: number, timedOut?: boolean): void
 }
 
-export function createOffsetFile(sink: FileSink): OffsetFile {
+/** Bytes that all files of a connection hold. */
+export interface Budget {
+  held: number
+}
+
+export function createOffsetFile(sink: FileSink, budget: Budget): OffsetFile {
   /** In the order of their offsets. */
   const held: { offset: number; bytes: Buffer }[] = []
-  let heldBytes = 0
   let next = 0
   /** When the last piece came: what waited counts as of then. */
   let latest = 0
@@ -35,7 +40,7 @@ export function createOffsetFile(sink: FileSink): OffsetFile {
       const first = held[0]
       if (first === undefined || (first.offset > next && !evenBehindHoles)) return
       held.shift()
-      heldBytes -= first.bytes.length
+      budget.held -= first.bytes.length
       give(first.offset, first.bytes, latest)
     }
   }
@@ -52,8 +57,8 @@ export function createOffsetFile(sink: FileSink): OffsetFile {
       let at = held.length
       while (at > 0 && (held[at - 1]?.offset ?? 0) > offset) at--
       held.splice(at, 0, { offset, bytes: Buffer.from(bytes) })
-      heldBytes += bytes.length
-      if (heldBytes > MAX_HELD_BYTES || held.length > MAX_HELD) release(true)
+      budget.held += bytes.length
+      if (budget.held > MAX_HELD_BYTES || held.length > MAX_HELD) release(true)
     },
     complete: () => sink.totalBytes !== undefined && next >= sink.totalBytes,
     end(ts, timedOut) {

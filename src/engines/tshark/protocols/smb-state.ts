@@ -3,16 +3,20 @@
  * smb_mapping and smb_files records, hands pipes to DCE/RPC and files to the files log.
  */
 
+import { createHash } from 'node:crypto'
+import { createBoundedMap } from './bounded-map.ts'
 import { createDceRpc } from './dce-rpc.ts'
 import type { Dissector, FileSink, Session } from './protocol.ts'
 import { createOffsetFile, type OffsetFile } from './smb-files.ts'
 
 const SHARE_ROOT = '<share_root>'
-const MAX_OPEN = 10_000
-const MAX_PIPES = 1000
+const MAX_OPEN = 4000
+const MAX_PIPES = 256
+/** Characters of names that are remembered, for files and for trees. */
+const MAX_NAMES = 1 << 20
 /** The same file again, not modified since, within this time is logged once. */
 const REPEAT_SECONDS = 180
-const MAX_REMEMBERED = 10_000
+const MAX_REMEMBERED = 4000
 
 export type ShareType = 'DISK' | 'PIPE' | 'PRINTER' | 'COMM'
 
@@ -68,14 +72,29 @@ interface Handle {
 }
 
 export function createSmbState(session: Session): SmbState {
-  const trees = new Map<number, Tree>()
-  const handles = new Map<string, Handle>()
-  const logged = new Map<string, number>()
+  const trees = createBoundedMap<number, Tree>({
+    maxCount: MAX_OPEN,
+    maxWeight: MAX_NAMES,
+    weigh: ({ path }) => path.length,
+  })
+  const handles = createBoundedMap<string, Handle>({
+    maxCount: MAX_OPEN,
+    maxWeight: MAX_NAMES,
+    weigh: ({ file }) => file.name.length,
+    onEvict: (_fileId, handle) => release(handle, 0, true),
+  })
+  const logged = createBoundedMap<string, number>({
+    maxCount: MAX_REMEMBERED,
+    maxWeight: MAX_REMEMBERED,
+    weigh: () => 1,
+  })
+  const budget = { held: 0 }
   let pipes = 0
 
   function write(action: Action, file: OpenFile, ts: number): void {
     const times = file.times ?? {}
-    const identity = [action, file.path, file.name, file.size, times.modified].join('\n')
+    const parts = [action, file.path, file.name, file.size, times.modified]
+    const identity = createHash('sha1').update(parts.join('\n')).digest('base64')
     if (times.modified !== undefined && isRepeat(identity, ts)) return
     session.emit('smb_files', ts, {
       action: `SMB::${action}`,
@@ -93,7 +112,6 @@ export function createSmbState(session: Session): SmbState {
   function isRepeat(identity: string, ts: number): boolean {
     const before = logged.get(identity)
     if (before !== undefined && ts - before < REPEAT_SECONDS) return true
-    if (logged.size >= MAX_REMEMBERED) logged.clear()
     logged.set(identity, ts)
     return false
   }
@@ -102,17 +120,9 @@ export function createSmbState(session: Session): SmbState {
     let handle = handles.get(fileId)
     if (handle === undefined) {
       handle = { file: { name: '', isPipe: false }, contents: [undefined, undefined] }
-      keep(fileId, handle)
+      handles.set(fileId, handle)
     }
     return handle
-  }
-
-  function keep(fileId: string, handle: Handle): void {
-    if (handles.size >= MAX_OPEN) {
-      const [oldest] = handles.keys()
-      if (oldest !== undefined) closed(oldest, 0)
-    }
-    handles.set(fileId, handle)
   }
 
   function contentOf(handle: Handle, fromOriginator: boolean, ts: number): OffsetFile {
@@ -122,7 +132,7 @@ export function createSmbState(session: Session): SmbState {
     const sink: FileSink = session.file('SMB', fromOriginator, ts)
     sink.filename = handle.file.name
     if (!fromOriginator) sink.totalBytes = handle.file.size
-    const fresh = createOffsetFile(sink)
+    const fresh = createOffsetFile(sink, budget)
     handle.contents[side] = fresh
     return fresh
   }
@@ -131,6 +141,10 @@ export function createSmbState(session: Session): SmbState {
     const handle = handles.get(fileId)
     if (handle === undefined) return
     handles.delete(fileId)
+    release(handle, ts, timedOut)
+  }
+
+  function release(handle: Handle, ts: number, timedOut: boolean): void {
     if (handle.rpc !== undefined) pipes--
     handle.rpc?.end?.(ts)
     for (const content of handle.contents) content?.end(ts, timedOut)
@@ -147,7 +161,7 @@ export function createSmbState(session: Session): SmbState {
 
   return {
     treeConnected(id, tree, ts) {
-      if (trees.size < MAX_OPEN || trees.has(id)) trees.set(id, tree)
+      trees.set(id, tree)
       session.emit('smb_mapping', ts, {
         path: tree.path,
         service: tree.service,
@@ -155,13 +169,14 @@ export function createSmbState(session: Session): SmbState {
         share_type: tree.shareType,
       })
     },
-    treeDisconnected: (id) => void trees.delete(id),
-    tree: (id) => trees.get(id),
+    treeDisconnected: trees.delete,
+    tree: trees.get,
     opened(fileId, file, ts) {
       closed(fileId, ts)
       const named = file.name === '' ? { ...file, name: SHARE_ROOT } : file
-      keep(fileId, { file: named, contents: [undefined, undefined] })
-      if (!file.isPipe || file.logsPipe === true) write(file.shareType === 'PRINTER' ? 'PRINT_OPEN' : 'FILE_OPEN', named, ts)
+      handles.set(fileId, { file: named, contents: [undefined, undefined] })
+      if (!file.isPipe || file.logsPipe === true)
+        write(file.shareType === 'PRINTER' ? 'PRINT_OPEN' : 'FILE_OPEN', named, ts)
     },
     deleted(fileId, ts) {
       const handle = handles.get(fileId)
@@ -188,10 +203,13 @@ export function createSmbState(session: Session): SmbState {
       handle.contents[fromOriginator ? 0 : 1] = undefined
     },
     pipe(fileId, fromOriginator, bytes, ts) {
-      if (bytes.length > 0) rpcOf(handleOf(fileId))?.data(fromOriginator, bytes, ts)
+      if (bytes.length === 0) return
+      const handle = handleOf(fileId)
+      handle.file.isPipe = true
+      rpcOf(handle)?.data(fromOriginator, bytes, ts)
     },
     end(ts) {
-      for (const fileId of [...handles.keys()]) closed(fileId, ts, true)
+      for (const [fileId] of handles.entries()) closed(fileId, ts, true)
     },
   }
 }

@@ -2,19 +2,23 @@
  * SMB over TCP 445 and in NetBIOS sessions (139; RFC 1002, 4.3): takes the messages out of the stream and gives
  * them to SMB 1 or SMB 2.
  *
- * Memory: one message a direction, at most `MAX_MESSAGE_BYTES`; a longer one is skipped but for what it says of
- * itself in its first bytes.
+ * Memory: one message a direction, at most `MAX_MESSAGE_BYTES`; of a longer one a file's content is passed on as
+ * it comes, anything else is skipped.
  */
 
 import { authenticationOf } from './gssapi.ts'
 import type { Dissector, Protocol, Session } from './protocol.ts'
-import { createSmb1 } from './smb1.ts'
-import { createSmb2 } from './smb2.ts'
 import { createSmbState } from './smb-state.ts'
+import { createSmb1 } from './smb1.ts'
+import { createSmb2, type LongMessage } from './smb2.ts'
 
 const SESSION_MESSAGE = 0
+/** With NetBIOS' session request, its answers and keep-alive. */
+const FRAME_TYPES = new Set([SESSION_MESSAGE, 0x81, 0x82, 0x83, 0x84, 0x85])
 const FRAME_BYTES = 4
 const MAX_MESSAGE_BYTES = (1 << 20) + 8192
+/** What tells of a longer one what it is. */
+const HEAD_BYTES = 512
 const SMB1_ID = 0xff53_4d42
 const SMB2_ID = 0xfe53_4d42
 /** With encrypted and compressed ones. */
@@ -38,8 +42,9 @@ interface Side {
   have: number
   /** Bytes that must be there before anything can be said. */
   want: number
-  /** Bytes of the message that are not kept. */
+  /** Bytes of the message that are not kept, and what takes them. */
   skip: number
+  long?: { at: number; take: LongMessage }
   /** A message has a hole: it and the one that follows are not read, as Zeek does. */
   dropNext: boolean
   /** What comes next may be anything: wait for a segment that begins with a frame. */
@@ -47,13 +52,21 @@ interface Side {
   lost: boolean
 }
 
-const newSide = (): Side => ({ chunks: [], have: 0, want: FRAME_BYTES, skip: 0, dropNext: false, searching: false, lost: false })
+const newSide = (searching: boolean): Side => ({
+  chunks: [],
+  have: 0,
+  want: FRAME_BYTES,
+  skip: 0,
+  dropNext: false,
+  searching,
+  lost: false,
+})
 
 function createSmb(session: Session): Dissector {
   const state = createSmbState(session)
   const smb1 = createSmb1(session, state)
   const smb2 = createSmb2(session, state)
-  const sides: [Side, Side] = [newSide(), newSide()]
+  const sides: [Side, Side] = [newSide(session.flow.partial), newSide(session.flow.partial)]
 
   function message(fromOriginator: boolean, bytes: Buffer, ts: number): void {
     if (bytes.length < 8) return
@@ -67,12 +80,17 @@ function createSmb(session: Session): Dissector {
   function frames(side: Side, fromOriginator: boolean, start: Buffer, ts: number): Buffer {
     let buffer = start
     while (buffer.length >= FRAME_BYTES && !side.lost) {
-      const length = lengthOf(buffer)
-      side.want = FRAME_BYTES + length
+      if (!FRAME_TYPES.has(buffer[0] as number)) {
+        side.lost = true
+        break
+      }
+      side.want = FRAME_BYTES + lengthOf(buffer)
       if (side.want > MAX_MESSAGE_BYTES) {
-        side.skip = Math.max(0, side.want - buffer.length)
-        buffer = buffer.subarray(Math.min(buffer.length, side.want))
-        side.want = FRAME_BYTES
+        if (buffer.length < Math.min(side.want, HEAD_BYTES)) {
+          side.want = HEAD_BYTES
+          break
+        }
+        buffer = beginLong(side, fromOriginator, buffer, ts)
         if (side.skip > 0) break
         continue
       }
@@ -86,13 +104,37 @@ function createSmb(session: Session): Dissector {
     return buffer
   }
 
+  /** Returns what is behind the long message. */
+  function beginLong(side: Side, fromOriginator: boolean, buffer: Buffer, ts: number): Buffer {
+    const part = buffer.subarray(FRAME_BYTES, side.want)
+    const wanted = isFrame(buffer) && buffer.readUInt32BE(FRAME_BYTES) === SMB2_ID && !side.dropNext
+    const take = wanted ? smb2.longMessage(fromOriginator, part, ts) : undefined
+    take?.(0, part, ts)
+    side.dropNext = false
+    side.skip = Math.max(0, side.want - buffer.length)
+    side.long = take === undefined || side.skip === 0 ? undefined : { at: part.length, take }
+    const rest = buffer.subarray(Math.min(buffer.length, side.want))
+    side.want = FRAME_BYTES
+    return rest
+  }
+
+  function skipped(side: Side, bytes: Buffer, ts: number): Buffer {
+    const part = bytes.subarray(0, side.skip)
+    side.skip -= part.length
+    if (side.long !== undefined) {
+      side.long.take(side.long.at, part, ts)
+      side.long.at += part.length
+    }
+    if (side.skip === 0) side.long = undefined
+    return bytes.subarray(part.length)
+  }
+
   return {
     data(fromOriginator, bytes, ts) {
       const side = sides[fromOriginator ? 0 : 1]
       if (side.searching) side.searching = !isFrame(bytes)
       if (side.lost || side.searching) return
-      const fresh = side.skip > 0 ? bytes.subarray(Math.min(side.skip, bytes.length)) : bytes
-      side.skip -= bytes.length - fresh.length
+      const fresh = side.skip > 0 ? skipped(side, bytes, ts) : bytes
       if (fresh.length === 0) return
       side.chunks.push(fresh)
       side.have += fresh.length
@@ -129,6 +171,7 @@ function resume(side: Side, missing: number): void {
   side.have = 0
   side.want = FRAME_BYTES
   side.skip = Math.max(0, left - missing)
+  side.long = undefined
   side.searching = left < missing
 }
 

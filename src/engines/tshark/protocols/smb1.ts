@@ -2,6 +2,7 @@
  * SMB 1 messages (MS-CIFS, MS-SMB): from their bytes to what the connection's state needs of them.
  */
 
+import { createBoundedMap } from './bounded-map.ts'
 import { authenticationOf } from './gssapi.ts'
 import { fileTime, uint64 } from './little-endian.ts'
 import type { Session } from './protocol.ts'
@@ -18,6 +19,7 @@ const MORE_PROCESSING_REQUIRED = 0xc000_0016
 const PIPES = '\\PIPE\\'
 const EXTENDED_SECURITY = 0x8000_0000
 const MAX_PENDING = 1000
+const MAX_PENDING_NAMES = 1 << 20
 const MAX_CHAIN = 20
 
 const CLOSE = 0x04
@@ -73,7 +75,11 @@ export interface Smb1 {
 
 export function createSmb1(session: Session, state: SmbState): Smb1 {
   /** By multiplex id and command, as a chain of commands shares the id. */
-  const pending = new Map<number, Pending>()
+  const pending = createBoundedMap<number, Pending>({
+    maxCount: MAX_PENDING,
+    maxWeight: MAX_PENDING_NAMES,
+    weigh: ({ path }) => path?.length ?? 0,
+  })
 
   function token(blob: Buffer, ts: number): void {
     if (blob.length > 0) authenticationOf(session).token(blob, ts)
@@ -162,8 +168,8 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
   function content(message: Message, fileId: string, fromOriginator: boolean, offset: number, data: Buffer): void {
     const file = state.file(fileId)
     // The share was connected before the capture began: what is said tells a pipe.
-    if (state.tree(message.treeId) === undefined && looksLikeRpc(data) && file !== undefined) file.isPipe = true
-    if (file?.isPipe === true) state.pipe(fileId, fromOriginator, data, message.ts)
+    const isPipe = file?.isPipe === true || (state.tree(message.treeId) === undefined && looksLikeRpc(data))
+    if (isPipe) state.pipe(fileId, fromOriginator, data, message.ts)
     else state.content(fileId, fromOriginator, offset, data, message.ts)
   }
 
@@ -204,7 +210,6 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
   function request(command: number, multiplexId: number, message: Message): void {
     const wait: Pending = { ts: message.ts, command }
     run(requests, command, message, wait)
-    if (pending.size >= MAX_PENDING) pending.clear()
     pending.set(multiplexId * 256 + command, wait)
   }
 

@@ -3,6 +3,7 @@
  * Encrypted (0xfd) and compressed (0xfc) messages say nothing.
  */
 
+import { createBoundedMap } from './bounded-map.ts'
 import { authenticationOf } from './gssapi.ts'
 import { fileTime, uint64 } from './little-endian.ts'
 import type { Session } from './protocol.ts'
@@ -10,6 +11,8 @@ import type { FileTimes, ShareType, SmbState } from './smb-state.ts'
 import { textOfUtf16 } from './text.ts'
 
 const HEADER_BYTES = 64
+const READ = 8
+const WRITE = 9
 const RESPONSE = 1
 const ASYNC = 2
 const RELATED = 4
@@ -22,6 +25,7 @@ const INFO_FILE = 1
 const RENAME_INFORMATION = 10
 const DISPOSITION_INFORMATION = 13
 const MAX_PENDING = 1000
+const MAX_PENDING_NAMES = 1 << 20
 const MAX_COMPOUND = 64
 /** In a chain: the file of the message before. */
 const SAME_FILE = 'f'.repeat(32)
@@ -41,7 +45,7 @@ interface Pending {
   fileId?: string
   offset?: number
   /** What waits for the id of a file that the same chain opens. */
-  then?: (fileId: string) => void
+  onceOpen?: (fileId: string) => void
 }
 
 /** What the messages of one chain (compound) share. */
@@ -60,12 +64,21 @@ interface Message {
 
 type Handlers = Record<number, { least: number; handle(message: Message, request: Pending): void }>
 
+/** Takes a message's bytes with their place in it. */
+export type LongMessage = (at: number, bytes: Buffer, ts: number) => void
+
 export interface Smb2 {
   message(fromOriginator: boolean, bytes: Buffer, ts: number): void
+  /** A message that is too long to be kept, from its first bytes: what takes the rest of it, if it carries a file. */
+  longMessage(fromOriginator: boolean, head: Buffer, ts: number): LongMessage | undefined
 }
 
 export function createSmb2(session: Session, state: SmbState): Smb2 {
-  const pending = new Map<number, Pending>()
+  const pending = createBoundedMap<number, Pending>({
+    maxCount: MAX_PENDING,
+    maxWeight: MAX_PENDING_NAMES,
+    weigh: ({ name }) => name?.length ?? 0,
+  })
 
   function token(message: Message, offsetAt: number): void {
     const blob = area16(message, offsetAt)
@@ -102,7 +115,11 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
         request.offset = u64(message, 8)
       },
     },
-    9: { least: 48, handle: (message) => content(message, fileIdAt(message, 16), true, u64(message, 8), area(message, u16(message, 2), u32(message, 4))) },
+    9: {
+      least: 48,
+      handle: (message) =>
+        content(message, fileIdAt(message, 16), true, u64(message, 8), area(message, u16(message, 2), u32(message, 4))),
+    },
     11: { least: 56, handle: ioctlRequest },
     17: { least: 32, handle: setInfoRequest },
   }
@@ -130,13 +147,14 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
         state.pipe(fileId, false, area(message, u32(message, 32), u32(message, 36)), message.ts)
       },
     },
-    17: { least: 0, handle: ({ chain }, request) => request.then?.(chain.fileId) },
+    17: { least: 0, handle: ({ chain }, request) => request.onceOpen?.(chain.fileId) },
   }
 
   function ioctlRequest(message: Message, request: Pending): void {
     if (u32(message, 4) !== FSCTL_PIPE_TRANSCEIVE) return
     request.fileId = fileIdAt(message, 8)
-    if (request.fileId !== SAME_FILE) state.pipe(request.fileId, true, area(message, u32(message, 24), u32(message, 28)), message.ts)
+    if (request.fileId !== SAME_FILE)
+      state.pipe(request.fileId, true, area(message, u32(message, 24), u32(message, 28)), message.ts)
   }
 
   function setInfoRequest(message: Message, request: Pending): void {
@@ -145,7 +163,7 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
     const act = changeOf(u8(message, 3), info, message.ts)
     if (act === undefined) return
     const fileId = fileIdAt(message, 16)
-    if (fileId === SAME_FILE) request.then = act
+    if (fileId === SAME_FILE) request.onceOpen = act
     else act(fileId)
   }
 
@@ -178,7 +196,13 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
     if (request.deleteOnClose === true) state.deleted(fileId, request.ts)
   }
 
-  function content(message: Message, id: string | undefined, fromOriginator: boolean, offset: number, data: Buffer): void {
+  function content(
+    message: Message,
+    id: string | undefined,
+    fromOriginator: boolean,
+    offset: number,
+    data: Buffer,
+  ): void {
     const fileId = id === SAME_FILE ? message.chain.fileId : id
     if (data.length === 0 || fileId === undefined || fileId === SAME_FILE) return
     // With several connections for one session, a file or a share may have been opened on another one.
@@ -189,7 +213,6 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
   function request(command: number, messageId: number, message: Message): void {
     const wait: Pending = { ts: message.ts, command, treeId: message.treeId }
     run(requests, command, message, wait)
-    if (pending.size >= MAX_PENDING) pending.clear()
     pending.set(messageId, wait)
   }
 
@@ -222,7 +245,31 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
     else response(command, messageId, message)
   }
 
+  function longMessage(fromOriginator: boolean, bytes: Buffer, ts: number): LongMessage | undefined {
+    if (bytes.length < HEADER_BYTES + 48) return undefined
+    const [command, messageId, status] = [bytes.readUInt16LE(12), uint64(bytes, 24), bytes.readUInt32LE(8)]
+    const chain: Chain = { treeId: bytes.readUInt32LE(36), fileId: SAME_FILE }
+    const message: Message = { bytes, status, treeId: chain.treeId, chain, ts }
+    const piece = (id: string | undefined, offset: number, from: number, to: number): LongMessage => {
+      return (at, part, now) => {
+        const data = part.subarray(Math.max(0, from - at), Math.max(0, to - at))
+        content({ ...message, ts: now }, id, fromOriginator, offset + Math.max(0, at - from), data)
+      }
+    }
+    if (fromOriginator && command === WRITE) {
+      pending.set(messageId, { ts, command, treeId: message.treeId })
+      const from = u16(message, 2)
+      return piece(fileIdAt(message, 16), u64(message, 8), from, from + u32(message, 4))
+    }
+    if (fromOriginator || command !== READ || !isGood(command, status)) return undefined
+    const asked = pending.get(messageId)
+    pending.delete(messageId)
+    const from = u8(message, 2)
+    return piece(asked?.fileId, asked?.offset ?? 0, from, from + u32(message, 4))
+  }
+
   return {
+    longMessage,
     message(fromOriginator, bytes, ts) {
       const chain: Chain = { treeId: SAME_TREE, fileId: SAME_FILE }
       let rest = bytes
@@ -247,7 +294,8 @@ const u8 = ({ bytes }: Message, at: number) => bytes[HEADER_BYTES + at] as numbe
 const u16 = ({ bytes }: Message, at: number) => bytes.readUInt16LE(HEADER_BYTES + at)
 const u32 = ({ bytes }: Message, at: number) => bytes.readUInt32LE(HEADER_BYTES + at)
 const u64 = ({ bytes }: Message, at: number) => uint64(bytes, HEADER_BYTES + at)
-const fileIdAt = ({ bytes }: Message, at: number) => bytes.subarray(HEADER_BYTES + at, HEADER_BYTES + at + 16).toString('hex')
+const fileIdAt = ({ bytes }: Message, at: number) =>
+  bytes.subarray(HEADER_BYTES + at, HEADER_BYTES + at + 16).toString('hex')
 const area = ({ bytes }: Message, offset: number, length: number) =>
   offset + length > bytes.length ? Buffer.alloc(0) : bytes.subarray(offset, offset + length)
 /** Where offset and length stand side by side, two bytes each. */

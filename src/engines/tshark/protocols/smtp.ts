@@ -35,8 +35,19 @@ interface Message {
 }
 
 const MAX_LIST = 1000
+const WANTED_HEADERS = new Set(
+  'date from reply-to message-id in-reply-to subject x-originating-ip user-agent x-mailer'.split(' '),
+)
 /** Stands for the end of a message among the commands that wait for replies. */
 const END = '<end>'
+const MAX_INT64 = 2n ** 63n - 1n
+const MAX_UINT64 = 2n ** 64n - 1n
+
+/** What is wrong with BDAT's argument. */
+function badChunk(arg: string): string {
+  if (arg === '' || /^\d+(?:\s+LAST)?$/i.test(arg)) return 'BDAT argument bad length'
+  return /^\d+\s/.test(arg) ? 'BDAT chunk-size followed by junk' : 'BDAT not followed by a valid chunk-size'
+}
 
 function createSmtp(session: Session): Dissector {
   const { flow } = session
@@ -88,10 +99,10 @@ function createSmtp(session: Session): Dissector {
 
   function command(line: Buffer, ts: number): void {
     const text = line.toString('latin1')
-    const match = /^\s*(\S+)[ \t]*(.*?)\s*$/s.exec(text)
+    const match = /^\s*(\S+)[ \t]*(.*)$/s.exec(text)
     if (match?.[1] === undefined) return
     const name = match[1].toUpperCase()
-    const arg = match[2] ?? ''
+    const arg = (match[2] ?? '').trimEnd()
     if (waiting.length < 1000) waiting.push(name)
     switch (name) {
       case 'HELO':
@@ -99,7 +110,9 @@ function createSmtp(session: Session): Dissector {
       case 'XEHLO':
         if (helo !== undefined) log()
         helo = textOfLatin1(arg)
+        if (arg === '') break
         current(ts).active = true
+        session.confirm('smtp')
         break
       case 'MAIL':
         if (message?.mailfrom !== undefined || (message?.rcptto.length ?? 0) > 0) log()
@@ -107,6 +120,8 @@ function createSmtp(session: Session): Dissector {
         mark(ts).mailfrom = mailbox(arg)
         break
       case 'RCPT': {
+        if (message?.mailfrom === undefined)
+          session.weird(ts, 'smtp_mail_transaction_invalid', 'SMTP', 'rcpt to missing mail from')
         const { rcptto } = mark(ts)
         const address = mailbox(arg)
         if (!rcptto.includes(address) && rcptto.length < MAX_LIST) rcptto.push(address)
@@ -134,9 +149,14 @@ function createSmtp(session: Session): Dissector {
   }
 
   function chunk(arg: string, ts: number): void {
-    const match = /^(\d{1,15})(?:\s+(LAST))?$/i.exec(arg)
-    if (match === null) {
-      session.weird(ts, 'smtp_invalid_bdat_command', 'SMTP', 'BDAT argument bad length')
+    const match = /^(\d+)(?:\s+(LAST))?$/i.exec(arg)
+    const size = BigInt(match?.[1]?.slice(0, 21) ?? 0)
+    if (match === null || size > MAX_UINT64) {
+      session.weird(ts, 'smtp_invalid_bdat_command', 'SMTP', badChunk(arg))
+      return
+    }
+    if (size > MAX_INT64) {
+      session.weird(ts, 'smtp_huge_bdat_chunk', 'SMTP', match[1])
       return
     }
     mark(ts)
@@ -180,9 +200,11 @@ function createSmtp(session: Session): Dissector {
 
   function header(m: Message, name: string, raw: string): void {
     const value = textOfLatin1(raw)
-    if (name === 'received') m.received.unshift(value)
-    else if (name === 'to' || name === 'cc') m[name] = [...(m[name] ?? []), ...addressList(value)].slice(0, MAX_LIST)
-    else m.headers[name] = value
+    if (name === 'received') {
+      if (m.received.length >= MAX_LIST) m.received.splice(2, 1)
+      m.received.unshift(value)
+    } else if (name === 'to' || name === 'cc') m[name] = [...(m[name] ?? []), ...addressList(value)].slice(0, MAX_LIST)
+    else if (WANTED_HEADERS.has(name)) m.headers[name] = value
   }
 
   function mailLine(line: Buffer, ts: number): void {
@@ -254,6 +276,17 @@ function createSmtp(session: Session): Dissector {
     }
   }
 
+  /** Commands may be among what is missing: who waits for which reply is unknown from here on. */
+  function lost(length: number, ts: number): void {
+    requests.gap()
+    waiting.length = 0
+    if (state !== 'chunk') return
+    chunkLeft -= length
+    if (chunkLeft > 0) return
+    state = 'commands'
+    if (chunkLast || chunkLeft < 0) closeEntity(ts)
+  }
+
   return {
     data(fromOriginator, bytes, ts) {
       if (tunnel !== undefined) tunnel.data(fromOriginator, bytes, ts)
@@ -264,7 +297,14 @@ function createSmtp(session: Session): Dissector {
         if (rest !== undefined && rest.length > 0) (tunnel as Dissector | undefined)?.data(false, rest, ts)
       }
     },
-    gap: (fromOriginator, length, ts) => tunnel?.gap?.(fromOriginator, length, ts),
+    gap(fromOriginator, length, ts) {
+      if (tunnel !== undefined) tunnel.gap?.(fromOriginator, length, ts)
+      else if (fromOriginator) lost(length, ts)
+      else {
+        replies.gap()
+        waiting.length = 0
+      }
+    },
     end(ts) {
       tunnel?.end?.(ts)
       closeEntity(ts)
@@ -287,7 +327,7 @@ function addressList(value: string): string[] {
 }
 
 function addressIn(received: string): string | undefined {
-  return /^from\b.*?\[((?:\d{1,3}\.){3}\d{1,3}|(?:ipv6:)?[0-9a-f:]+:[0-9a-f:.]+)\]/i
+  return /^from\b.*?\[((?:\d{1,3}\.){3}\d{1,3}|(?:ipv6:)?[0-9a-f]{0,4}:[0-9a-f:.]{1,41})\]/i
     .exec(received)?.[1]
     ?.replace(/^ipv6:/i, '')
 }

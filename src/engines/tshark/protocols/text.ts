@@ -4,9 +4,7 @@
  */
 
 const PLAIN = /^[\x20-\x7e]*$/
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what this is about
 const CONTROLS = /[\x00-\x07\x0b\x0e-\x1f\x7f]/g
-// biome-ignore lint/suspicious/noControlCharactersInRegex: as above
 const NOT_PRINTABLE = /[\x00-\x07\x0b\x0e-\x1f\x7f-\xff]/g
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })

@@ -134,6 +134,7 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
   function record(fromOriginator: boolean, type: number, body: Buffer, ts: number, encrypted = false): void {
     const isClient = fromClient(fromOriginator)
     const side = isClient ? 0 : 1
+    if (client !== undefined && !isClient) session.confirm(isDtls ? 'dtls' : 'ssl')
     const tls13 = version !== undefined && isTls13(version)
     if (encrypted || type === APPLICATION_DATA || (changed[side] && !tls13)) {
       encryptedSeen[side] = true

@@ -40,7 +40,7 @@ function createWebSocket(session: Session): Dissector {
   /** Where each side stands: in its head, or behind it. */
   const inHead: [boolean, boolean] = [true, true]
   let started = false
-  let given = false
+  let gaveUp = false
   let request: Head | undefined
   let inner: Dissector | undefined
   const frames = [true, false].map((fromOriginator) =>
@@ -73,12 +73,12 @@ function createWebSocket(session: Session): Dissector {
     heads[side] = Buffer.alloc(0)
     inHead[side] = false
     if (end < 0) {
-      given = true
+      gaveUp = true
       return
     }
     const head = parseHead(whole.subarray(0, end).toString('latin1'))
     if (side === 0) request = head
-    else if (request === undefined) given = true
+    else if (request === undefined) gaveUp = true
     else upgraded(request, head, ts)
     const rest = whole.subarray(end + HEAD_END.length)
     if (rest.length > 0) frame(side, rest, ts)
@@ -116,7 +116,7 @@ function createWebSocket(session: Session): Dissector {
 
   return {
     data(fromOriginator, bytes, ts) {
-      if (given) return
+      if (gaveUp) return
       if (!started) begin(fromOriginator, bytes, ts)
       const side = fromOriginator ? 0 : 1
       if (inHead[side]) takeHead(side, bytes, ts)
@@ -124,7 +124,7 @@ function createWebSocket(session: Session): Dissector {
     },
     gap(fromOriginator) {
       const side = fromOriginator ? 0 : 1
-      if (inHead[side]) given = true
+      if (inHead[side]) gaveUp = true
       else frames[side]?.lost()
     },
     finished: (fromOriginator, ts) => inner?.finished?.(fromOriginator, ts),
@@ -154,5 +154,5 @@ const text = (value: string | undefined) => (value === undefined ? undefined : t
 
 function list(values: string[]): string[] | undefined {
   if (values.length === 0) return undefined
-  return values.flatMap((value) => value.split(/[ \t]*,[ \t]*/)).map(textOfLatin1)
+  return values.flatMap((value) => value.split(',')).map((part) => textOfLatin1(part.trim()))
 }

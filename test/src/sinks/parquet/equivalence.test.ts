@@ -5,11 +5,13 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import type { EventChunk } from '../../../../src/sinks/parquet/types.ts'
-import { expectedRow } from './agreement.ts'
-import { readRows, writeChunks } from './harness.ts'
+import { expectedRow, lostMembers } from './agreement.ts'
+import { CAPTURE, type Row, readRows, writeChunks } from './harness.ts'
 
-const LOGS = join(import.meta.dirname, '../../../../../shared/corpus/zeek-logs-full/zeek-logs')
-const absent = existsSync(LOGS) ? '' : ` (skipped: ${LOGS} is absent)`
+const CORPUS = join(import.meta.dirname, '../../../../../shared/corpus')
+const LOGS = join(CORPUS, 'zeek-logs-full/zeek-logs')
+const SAMPLES = join(CORPUS, 'zeek-json-samples')
+const absent = existsSync(LOGS) && existsSync(SAMPLES) ? '' : ` (skipped: ${CORPUS} is absent)`
 
 interface Source {
   chunk: EventChunk
@@ -64,5 +66,41 @@ it.skipIf(absent)(
     }
     expect(compared).toBeGreaterThan(10_000)
     expect(result.chunks.reduce((sum, { rows }) => sum + rows, 0)).toBe(compared)
+  },
+)
+
+it.skipIf(absent)(
+  `streamed logs with ISO times and fields of their own lose nothing and agree too${absent}`,
+  { timeout: 60_000 },
+  async () => {
+    const files = await readdir(SAMPLES)
+    const texts = await Promise.all(files.map((file) => readFile(join(SAMPLES, file), 'utf8')))
+    const records = texts.map((text) =>
+      text
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line)),
+    )
+    const chunks = files.map((file, i) => ({
+      ...{
+        path: join(SAMPLES, file),
+        logType: file.replace(/\.ndjson$/, ''),
+        captureId: CAPTURE,
+        source: 'lab',
+        firstOrdinal: 0,
+      },
+      ...{ lines: records[i]?.length ?? 0, bytes: Buffer.byteLength(texts[i] ?? '') },
+    }))
+    const { result, stagingDir } = await writeChunks(chunks)
+    for (const [i, { logType }] of chunks.entries()) {
+      const rows = await readRows(stagingDir, result, logType)
+      expect(rows.length).toBeGreaterThan(0)
+      for (const [n, record] of (records[i] ?? []).entries()) {
+        const { extra, ...row } = rows[n] as Row
+        expect(row, `${logType} ${n}`).toEqual(expectedRow(logType, record, n))
+        expect(lostMembers(logType, record, rows[n] as Row)).toEqual([])
+        expect(JSON.parse(extra as string)).toMatchObject({ _path: record._path, _write_ts: record._write_ts })
+      }
+    }
   },
 )

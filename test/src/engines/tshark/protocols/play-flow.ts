@@ -4,7 +4,7 @@ import { createSharedFiles } from '../../../../../src/engines/tshark/files.ts'
 import type { Flow, Protocol } from '../../../../../src/engines/tshark/protocols/protocol.ts'
 import { createSession } from '../../../../../src/engines/tshark/session.ts'
 
-export type Row = Record<string, unknown>
+type Row = Record<string, unknown>
 
 export type Side = (payload: string | Buffer, ts?: number) => PlayedFlow
 
@@ -25,8 +25,7 @@ export interface Stage {
 
 const FLOW_COLUMNS = new Set(['uid', 'id.orig_h', 'id.orig_p', 'id.resp_h', 'id.resp_p', 'fuid'])
 
-export const bytesOf = (payload: string | Buffer) =>
-  typeof payload === 'string' ? Buffer.from(payload, 'latin1') : payload
+const bytesOf = (payload: string | Buffer) => (typeof payload === 'string' ? Buffer.from(payload, 'latin1') : payload)
 
 export function stage(protocols: Protocol[]): Stage {
   const written: { log: string; row: Row }[] = []
