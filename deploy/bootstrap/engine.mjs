@@ -1,7 +1,7 @@
 /**
- * The engine that dissects captures: Zeek or tshark. Where there is neither, tshark is installed on a
- * system with apt, by root or through a sudo that asks for no password. Where that cannot be done, the
- * command to type is printed and the set-up goes on: queries and much else need no engine.
+ * tshark, which makes the packet log, or Zeek, which replaces our own dissectors. Where there is neither, tshark is
+ * installed on a system with apt, by root or through a sudo that asks for no password. Where that cannot be
+ * done, the command to type is printed and the set-up goes on: all but the packet log works without.
  */
 
 import { accessSync, constants, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -33,9 +33,9 @@ export async function ensureEngine(root) {
     remember(attempt)
     if ((await tryInstall()) && findEngine(root)) return rmSync(attempt, { force: true })
   }
-  say('there is neither Zeek nor tshark: captures cannot be converted. On Debian or Ubuntu type')
+  say('there is neither Zeek nor tshark. Captures are read all the same; only the packet log (PACKET_LOG=true)')
+  say('needs tshark. On Debian or Ubuntu type')
   say(`  ${process.getuid() === 0 ? '' : 'sudo '}apt-get install -y --no-install-recommends tshark`)
-  say('or set TSHARK_PATH or ZEEK_PATH to where it is. Commands that need no engine work.')
 }
 
 /**

@@ -6,7 +6,7 @@
  */
 
 import { execFileSync } from 'node:child_process'
-import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -25,12 +25,24 @@ const { values } = parseArgs({
     threads: { type: 'string', default: '2' },
     memory: { type: 'string', default: '1GB' },
     nested: { type: 'string' },
+    // Set for the process that makes the chunk files, so that its memory is not counted.
+    unwrap: { type: 'string' },
   },
 })
 
+if (values.unwrap !== undefined) {
+  writeFileSync(
+    join(values.unwrap, 'chunks.json'),
+    JSON.stringify(await unwrap(values.nested as string, values.unwrap)),
+  )
+  process.exit()
+}
+
 const dir = mkdtempSync(join(tmpdir(), 'bench-upload-'))
 process.on('exit', () => rmSync(dir, { recursive: true, force: true }))
-const files = await unwrap(values.nested ?? generate(Number(values.rows)))
+const nested = values.nested ?? generate(Number(values.rows))
+execFileSync(process.execPath, [import.meta.filename, '--unwrap', dir, '--nested', nested])
+const files: EventChunk[] = JSON.parse(readFileSync(join(dir, 'chunks.json'), 'utf8'))
 const chunks = Array.from({ length: Number(values.times) }, (_, i) => copyOf(files, i)).flat()
 const sink = await openParquetSink({
   localNetworks: ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7', 'fe80::/10'],
@@ -66,13 +78,13 @@ function generate(rows: number): string {
 }
 
 /** One message a line in, chunk files by log type out. */
-async function unwrap(path: string): Promise<EventChunk[]> {
+async function unwrap(path: string, into: string): Promise<EventChunk[]> {
   const open = new Map<string, string[]>()
   const firstOrdinals = new Map<string, number>()
   const made: EventChunk[] = []
   const write = (logType: string, lines: string[]) => {
     const firstOrdinal = firstOrdinals.get(logType) ?? 0
-    const file = join(dir, `${logType}-${firstOrdinal}.ndjson`)
+    const file = join(into, `${logType}-${firstOrdinal}.ndjson`)
     const text = `${lines.join('\n')}\n`
     writeFileSync(file, text)
     const common = { path: file, logType, captureId: '', source: 'bench', firstOrdinal }

@@ -69,6 +69,8 @@ export class FlowBook {
   private readonly due = (flow: LiveFlow): void => this.expire(flow)
   private clock = Number.NEGATIVE_INFINITY
   private upToDate = true
+  /** A flow has ended before its time, or began before the one that it follows: the packets' times go to and fro. */
+  private disordered = false
   /** The flow with the key set last that `find` ended. */
   private replaced: LiveFlow | undefined = undefined
   private ending: LiveFlow[] | undefined = undefined
@@ -129,7 +131,7 @@ export class FlowBook {
     const flow = this.map.find(ip.version === 4)
     if (flow === undefined) return undefined
     if ((this.clock - flow.last >= PARTIAL_CLOSE || flow.resp.packets === 0) && this.isOver(flow)) {
-      this.end(flow)
+      this.endDue(flow)
       this.replaced = flow
       return undefined
     }
@@ -150,7 +152,8 @@ export class FlowBook {
   /** What makes the uids of flows with the same key and the same time differ. */
   private occurrence(before: LiveFlow | undefined): number {
     const { time, seconds, nanos, ordinal } = this.now
-    if (this.clock - time >= LATE || (before && before.start > time)) return LATE_OCCURRENCE + ordinal
+    if (before && before.start > time) this.disordered = true
+    if (this.disordered || this.clock - time >= LATE) return LATE_OCCURRENCE + ordinal
     return before?.startSeconds === seconds && before.startNanos === nanos ? before.occurrence + 1 : 0
   }
 
@@ -170,8 +173,14 @@ export class FlowBook {
   }
 
   private expire(flow: LiveFlow): void {
-    if (this.isOver(flow)) this.end(flow)
+    if (this.isOver(flow)) this.endDue(flow)
     else this.schedule(flow)
+  }
+
+  /** No time limit is as short as `LATE`, unless a flow's last packet came before its first. */
+  private endDue(flow: LiveFlow): void {
+    if (flow.start + LATE > this.clock) this.disordered = true
+    this.end(flow)
   }
 
   /** For a flow of DNS over UDP. */

@@ -129,7 +129,8 @@ class Table implements FlowTable {
       capLen: packet.capLen,
       now: this.now,
     }
-    now.ordinal = ++this.packets
+    this.packets++
+    now.ordinal = packet.number
     now.seconds = packet.seconds
     now.nanos = packet.nanos
     now.time = timeOf(packet.seconds, packet.nanos)

@@ -1,19 +1,22 @@
 /**
  * Zeek as the engine: a capture in, the logs that Zeek writes of it out, as they are.
  *
- * Zeek runs in a folder of its own, with its seeds fixed by the capture. The packets are counted by our own
- * reader; a damaged capture is handed to Zeek as a copy of what is whole in it, because Zeek gives up at the
- * first damage.
+ * Zeek runs in a folder of its own, with its seeds fixed by the capture; a large capture is cut into parts by pairs of
+ * hosts (parts.ts), several of which are worked on at once. The packets are counted by our own reader; a damaged
+ * capture is handed to Zeek as a copy of what is whole in it, because Zeek gives up at the first damage.
  */
 
-import { createReadStream } from 'node:fs'
-import { copyFile, mkdir, readdir, rename, rm, truncate, writeFile } from 'node:fs/promises'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { copyFile, mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import PQueue from 'p-queue'
 import type { ConvertRequest, ConvertResult, Engine } from '../../../stages/ports.ts'
 import { errnoOf, messageOf, PipelineError } from '../../../state/errors.ts'
-import { type ReadResult, readCapture } from '../../capture/reader.ts'
-import { openCaptureWriter } from '../../capture/writer.ts'
+import { readCapture } from '../../capture/reader.ts'
 import { cleanEnv, findExecutable, runChild } from '../child.ts'
+import { cut, halve, type Part, partsOf } from './parts.ts'
 import { seedText } from './seed.ts'
 
 export interface ZeekEngineOptions {
@@ -24,11 +27,19 @@ export interface ZeekEngineOptions {
   zeekScript?: string
   timeoutMs?: number
   memoryBytes?: number
+  /** Zeeks that run at the same time (default: the cores). */
+  parallel?: number
+  /** A capture of packets on which Zeek fails, and how. Copy what is to be kept: it is removed afterwards. */
+  onPoison?: (file: string, reason: string) => void | Promise<void>
 }
+
+type Opened = ZeekEngineOptions & { zeekPath: string }
 
 const DAY_MS = 86_400_000
 const LOG_FILE = /^([a-z0-9_]+)\.log$/
 const MAX_WARNINGS = 5
+/** Runs that may fail before what is left of a part counts as poison as a whole. */
+const MAX_FAILURES = 32
 
 /** @throws PipelineError engine_missing when there is no Zeek, engine_failed when it does not say its version. */
 export async function openZeekEngine(options: ZeekEngineOptions = {}): Promise<Engine> {
@@ -65,52 +76,96 @@ function environment(searchPath: string | undefined): Record<string, string> {
   return cleanEnv(searchPath === undefined ? {} : { PATH: searchPath })
 }
 
-async function convert(
-  request: ConvertRequest,
-  options: ZeekEngineOptions,
-  engineVersion: string,
-): Promise<ConvertResult> {
-  const { capturePath, captureId, outDir, workDir, signal } = request
+async function convert(request: ConvertRequest, options: Opened, engineVersion: string): Promise<ConvertResult> {
+  const { capturePath, workDir, signal, log } = request
   const read = await readCapture(capturePath, {
     signal,
     onPacket: () => {},
     onWindow: (done) => request.onProgress?.(done),
   })
-  const intact = read.account.salvaged === undefined && read.account.lostBytes === 0
-  const input = intact ? capturePath : await salvage(capturePath, workDir, read, signal)
-
-  const runDir = join(workDir, 'zeek')
-  await mkdir(runDir, { recursive: true })
-  const seeds = join(workDir, 'seeds')
-  await writeFile(seeds, seedText(captureId))
-  const warnings = read.packets === 0 ? [] : await runZeek(input, seeds, runDir, signal, options)
-  const logs = await collect(runDir, outDir, warnings)
-  if (!intact) await rm(input, { force: true })
-  return { engine: 'zeek', engineVersion, logs, packets: { ...read.account, decoded: read.packets }, warnings }
+  const { size } = await stat(capturePath)
+  const isIntact = read.account.salvaged === undefined && read.account.lostBytes === 0
+  const count = partsOf(size)
+  const whole: Part = { label: '', path: capturePath, packets: read.packets }
+  // A copy holds what is whole in a damaged capture, and so do its parts.
+  const parts = isIntact && count === 1 ? [whole] : await cut(whole, count, workDir, signal)
+  const warnings: string[] = []
+  const runs = createRuns(request, options)
+  const queue = new PQueue({ concurrency: options.parallel ?? availableParallelism() })
+  const done = await Promise.all(parts.map((part) => queue.add(() => runs.dissect(part))))
+  runs.check()
+  for (const run of done.flat()) {
+    warnings.push(...run.said)
+    await collect(run.dir, request.outDir, runs.logs, warnings)
+  }
+  const packets = { ...read.account, decoded: read.packets - runs.poison }
+  if (runs.poison > 0) {
+    packets.skipped = { ...packets.skipped, poison: runs.poison }
+    log.warn('Zeek fails on some packets; they are set aside', { packets: runs.poison })
+    warnings.push(`${runs.poison} packets made Zeek fail and were set aside.`)
+  }
+  return { engine: 'zeek', engineVersion, logs: runs.logs, packets, warnings: warnings.slice(0, MAX_WARNINGS) }
 }
 
-/** What is whole in a damaged capture, as a new one. */
-async function salvage(
-  capturePath: string,
-  workDir: string,
-  { linkTypes }: ReadResult,
-  signal: AbortSignal,
-): Promise<string> {
-  const path = join(workDir, 'salvaged.pcap')
-  const writer = await openCaptureWriter(path, {
-    format: linkTypes.length > 1 ? 'pcapng' : 'pcap',
-    linkType: linkTypes[0],
-  })
-  try {
-    await readCapture(capturePath, {
-      signal,
-      onPacket: (packet) => writer.packet(packet),
-      onWindow: () => writer.flush(),
-    })
-  } finally {
-    await writer.close()
+/** A run of Zeek that ended well: where its logs are, and what it said. */
+interface Run {
+  dir: string
+  said: string[]
+}
+
+/**
+ * Runs Zeek on parts of a capture. One on which it crashes, hangs or takes too much memory is halved, by hosts as long
+ * as there are several, then by packets, until the packets that do it stand alone: these are handed out and counted.
+ */
+function createRuns({ captureId, workDir, signal }: ConvertRequest, options: Opened) {
+  const logs: ConvertResult['logs'] = {}
+  let [started, failures, poison, good] = [0, 0, 0, 0]
+  let first: PipelineError | undefined
+
+  async function dissect(part: Part): Promise<Run[]> {
+    if (part.packets === 0) return []
+    const dir = join(workDir, started++ === 0 ? 'zeek' : `zeek-${started}`)
+    await mkdir(dir, { recursive: true })
+    const seeds = `${dir}.seeds`
+    await writeFile(seeds, seedText(`${captureId}${part.label}`))
+    try {
+      const said = await runZeek(part.path, seeds, dir, signal, options)
+      good += part.packets
+      return [{ dir, said }]
+    } catch (error) {
+      if (!isPoisoned(error)) throw error
+      first ??= error
+      await rm(dir, { recursive: true, force: true })
+      if (part.packets === 1 || ++failures > MAX_FAILURES) return await setAside(part, error)
+      const halves = await halve(part, workDir, signal)
+      return [...(await dissect(halves[0])), ...(await dissect(halves[1]))]
+    }
   }
-  return path
+
+  async function setAside(part: Part, error: PipelineError): Promise<Run[]> {
+    poison += part.packets
+    await options.onPoison?.(part.path, error.message)
+    return []
+  }
+
+  /** Where Zeek can read nothing at all, it is not the packets that are to blame. */
+  function check(): void {
+    if (first !== undefined && good === 0) throw first
+  }
+
+  return {
+    logs,
+    dissect,
+    check,
+    get poison() {
+      return poison
+    },
+  }
+}
+
+function isPoisoned(error: unknown): error is PipelineError {
+  const codes = ['engine_failed', 'engine_timeout', 'engine_memory']
+  return error instanceof PipelineError && codes.includes(error.code)
 }
 
 /** @returns what Zeek said on stderr, a sentence each. */
@@ -119,7 +174,7 @@ async function runZeek(
   seeds: string,
   runDir: string,
   signal: AbortSignal,
-  { zeekPath = 'zeek', zeekScript, searchPath, timeoutMs = DAY_MS, memoryBytes }: ZeekEngineOptions,
+  { zeekPath, zeekScript, searchPath, timeoutMs = DAY_MS, memoryBytes }: Opened,
 ): Promise<string[]> {
   const {
     code,
@@ -153,9 +208,8 @@ async function runZeek(
   return [...said.slice(0, MAX_WARNINGS).map((line) => `Zeek: ${line.trim().slice(0, 300)}`), ...more]
 }
 
-/** Moves `conn.log` to `conn.ndjson` and so on, and counts. */
-async function collect(runDir: string, outDir: string, warnings: string[]): Promise<ConvertResult['logs']> {
-  const logs: ConvertResult['logs'] = {}
+/** Adds `conn.log` to `conn.ndjson` and so on, and counts. */
+async function collect(runDir: string, outDir: string, logs: ConvertResult['logs'], warnings: string[]): Promise<void> {
   for (const name of (await readdir(runDir)).sort()) {
     const log = LOG_FILE.exec(name)?.[1]
     if (log === undefined) continue
@@ -168,10 +222,12 @@ async function collect(runDir: string, outDir: string, warnings: string[]): Prom
     if (records === 0) continue
     // A line without its end was not written whole.
     if (lastLine < bytes) await truncate(path, lastLine)
-    await move(path, join(outDir, `${log}.ndjson`))
-    logs[log] = { records, bytes: lastLine }
+    const target = join(outDir, `${log}.ndjson`)
+    const before = logs[log]
+    if (before === undefined) await move(path, target)
+    else await pipeline(createReadStream(path), createWriteStream(target, { flags: 'a' }))
+    logs[log] = { records: records + (before?.records ?? 0), bytes: lastLine + (before?.bytes ?? 0) }
   }
-  return logs
 }
 
 async function measure(path: string): Promise<{ records: number; bytes: number; isJson: boolean; lastLine: number }> {

@@ -46,7 +46,6 @@ export const UNBIND_REQUEST = 2
 export const SEARCH_REQUEST = 3
 export const SEARCH_ENTRY = 4
 export const SEARCH_DONE = 5
-export const ABANDON_REQUEST = 16
 export const SEARCH_REFERENCE = 19
 export const EXTENDED_REQUEST = 23
 export const EXTENDED_RESPONSE = 24

@@ -1,12 +1,13 @@
 import { chmod, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { readCapture } from '../../../../src/capture/reader.ts'
 import { openZeekEngine } from '../../../../src/engines/zeek/engine.ts'
 import { seedText } from '../../../../src/engines/zeek/seed.ts'
 import { accountBalances } from '../../../../state/capture.ts'
 import { scratch } from '../../capture/files.ts'
 import { captureOf, request } from '../capture-of.ts'
-import { conversation, OPEN, SHUT } from '../flows/packets.ts'
+import { ACK, conversation, OPEN, SHUT } from '../flows/packets.ts'
 
 /**
  * Zeek is not installed where these run: a shell script stands in for it. What they show is how we treat it, not
@@ -58,7 +59,7 @@ describe('the Zeek engine, with a stand-in for Zeek', () => {
     const ask = await request(capturePath)
     await engine.convert(ask)
     const told = (await readFile(join(ask.workDir, 'zeek/arguments.txt'), 'utf8')).trim()
-    expect(told).toBe(`-C -r ${capturePath} --load-seeds ${join(ask.workDir, 'seeds')} LogAscii::use_json=T local`)
+    expect(told).toBe(`-C -r ${capturePath} --load-seeds ${join(ask.workDir, 'zeek.seeds')} LogAscii::use_json=T local`)
     expect((await readFile(join(ask.workDir, 'zeek/where.txt'), 'utf8')).trim()).toBe(join(ask.workDir, 'zeek'))
   })
 
@@ -93,6 +94,26 @@ describe('the Zeek engine, with a stand-in for Zeek', () => {
       code: 'engine_failed',
       message: expect.stringContaining('no such script'),
     })
+  })
+
+  it('loses only the packet on which Zeek crashes, which is handed out and counted', async () => {
+    const dir = await scratch()
+    const body = 'if grep -q POISON "$3"; then kill -SEGV $$; fi; printf \'{"ts":1.0}\\n\' > conn.log'
+    const poison: string[] = []
+    const onPoison = async (file: string, reason: string) => {
+      const { packets } = await readCapture(file, { onPacket: () => {} })
+      poison.push(`${packets}: ${reason}`)
+    }
+    const engine = await openZeekEngine({ zeekPath: await standIn(dir, body), onPoison })
+    const sent = [
+      ...conversation([...OPEN, { by: 'c', flags: ACK, payload: 'POISON' }, ...SHUT]),
+      ...conversation([...OPEN, ...SHUT], [40_001, 81]),
+    ]
+    const { packets, logs } = await engine.convert(await request(await captureOf(join(dir, 'a.pcap'), sent)))
+    expect(packets).toMatchObject({ inFile: sent.length, decoded: sent.length - 1, skipped: { poison: 1 } })
+    expect(accountBalances(packets)).toBe(true)
+    expect(poison).toEqual([expect.stringMatching(/^1: Zeek failed \(signal SIGSEGV\)/)])
+    expect(logs.conn?.records).toBeGreaterThan(1)
   })
 
   it('ends when its time is over', async () => {
