@@ -9,6 +9,7 @@ import { extname, join } from 'node:path'
 import { createStages } from '../stages/index.ts'
 import type { Engine, EventSink, Log } from '../stages/ports.ts'
 import type { Stage } from '../stages/stage.ts'
+import { loadRules } from '../stages/upload/rules.ts'
 import type { StageName } from '../state/job.ts'
 import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
@@ -101,6 +102,11 @@ function quarantinePoison({ quarantine }: Layout): OnPoison {
       `${JSON.stringify({ code: 'poison', reason, at: new Date().toISOString() }, null, 2)}\n`,
     )
   }
+}
+
+/** A mistake in the site's own rules is told at the start, not with the first batch. Throws `rules_invalid`. */
+export async function checkRules({ rules }: Config): Promise<void> {
+  await loadRules(rules)
 }
 
 /** Opened with the first batch, and only once. */

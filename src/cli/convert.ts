@@ -3,7 +3,7 @@
  */
 
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { basename, join, relative, resolve } from 'node:path'
 import { safeName } from '../../stages/durable.ts'
 import type { Engine, FoundCapture, Log } from '../../stages/ports.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
@@ -18,7 +18,10 @@ export interface ConvertCommandOptions {
   engine?: 'auto' | 'zeek' | 'tshark'
 }
 
-export async function convertFiles(files: readonly string[], { out, engine }: ConvertCommandOptions): Promise<number> {
+export async function convertFiles(files: readonly string[], options: ConvertCommandOptions): Promise<number> {
+  const { engine } = options
+  // Engines work in folders of their own: relative paths would mean something else there.
+  const out = resolve(options.out)
   await using context = openContext({ stateless: true })
   const { config, log, tell, print } = context
   const stop = new AbortController()
@@ -42,7 +45,9 @@ export async function convertFiles(files: readonly string[], { out, engine }: Co
           captures.length === 1
             ? join(out, safeName(file))
             : join(out, safeName(file), safeName(capture.member ?? basename(file)))
-        print(await convertOne(opened, capture, file, target, scratch, stop.signal, log))
+        const { summary, warnings } = await convertOne(opened, capture, file, target, scratch, stop.signal, log)
+        print(summary)
+        for (const warning of warnings) tell(printable(`${file}: ${warning}`))
       }
     } catch (error) {
       if (stop.signal.aborted) throw error
@@ -63,11 +68,11 @@ async function convertOne(
   scratch: string,
   signal: AbortSignal,
   log: Log,
-): Promise<string> {
+): Promise<{ summary: string; warnings: string[] }> {
   const outDir = await mkdtemp(join(scratch, 'logs-'))
   const workDir = await mkdtemp(join(scratch, 'work-'))
   const result = await engine.convert({
-    capturePath: capture.copy ?? file,
+    capturePath: capture.copy ?? resolve(file),
     captureId: capture.sha256,
     outDir,
     workDir,
@@ -79,5 +84,7 @@ async function convertOne(
   for (const name of await readdir(outDir)) await rename(join(outDir, name), join(target, name))
   const logs = Object.entries(result.logs).map(([type, { records }]) => `${type} ${records}`)
   const salvaged = result.packets.salvaged ? `; salvaged: ${result.packets.salvaged}` : ''
-  return printable(`${target}: ${result.packets.inFile} packets; ${logs.join(', ') || 'no records'}${salvaged}`)
+  const shown = relative(process.cwd(), target)
+  const summary = printable(`${shown}: ${result.packets.inFile} packets; ${logs.join(', ') || 'no records'}${salvaged}`)
+  return { summary, warnings: result.warnings }
 }

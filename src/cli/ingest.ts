@@ -12,6 +12,7 @@ import { messageOf, PipelineError } from '../../state/errors.ts'
 import { STAGE_NAMES } from '../../state/job.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { Receipt } from '../../state/receipt.ts'
+import { checkRules } from '../parts.ts'
 import { type Context, openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { startProgress } from './progress.ts'
@@ -31,6 +32,7 @@ interface Wanted {
 
 export async function ingest(files: readonly string[], { source, json }: IngestOptions): Promise<number> {
   await using context = openContext()
+  await checkRules(context.config)
   const { ledger, start } = context.parts()
   const wanted = await queue(await expand(files), source, ledger)
   const pipeline = await start(STAGE_NAMES, { watch: false })

@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { relative } from 'node:path'
 import { PipelineError } from '../../state/errors.ts'
 import { STAGE_NAMES, type StageName } from '../../state/job.ts'
+import { checkRules } from '../parts.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 
@@ -24,6 +25,7 @@ function isStage(name: string): name is StageName {
 async function serve(stages: readonly StageName[]): Promise<number> {
   await using context = openContext({ console: 'stdout' })
   const { config, log, tell } = context
+  await checkRules(config)
   const { layout, start } = context.parts()
   const startup = log.child({ component: 'startup' })
   startup.info('configuration loaded', {

@@ -117,6 +117,17 @@ describe('the service', () => {
   })
 })
 
+it('a mistake in rules of the site is told at the start, with its place', async () => {
+  using home = makeHome({ NORMALIZATION_FILE: 'rules.json' })
+  writeFileSync(
+    join(home.dir, 'rules.json'),
+    '{"dns":{"source":"zeek_dns","promote":{"ts":"Event Time"},"static":{},"enrich":{"time":true,"network":true}}}',
+  )
+  const { code, stderr } = await home.run('ingest', SAMPLE)
+  expect(code).toBe(2)
+  expect(stderr).toMatch(/rules\.json.*dns.*promote.*ts/s)
+})
+
 describe('changing what is known', () => {
   it('a forgotten capture is gone with its rows and files, and can come again', async () => {
     using home = makeHome()
@@ -169,6 +180,15 @@ describe('other commands', () => {
     const lines = readFileSync(join(out, 'sample.pcap/conn.ndjson'), 'utf8').trim().split('\n')
     expect(JSON.parse(lines[0] as string)).toHaveProperty(['id.orig_h'])
     expect(existsSync(home.dataDir)).toBe(false)
+  })
+
+  it('convert makes the packet log when it is asked for, into a folder that is named relatively', async () => {
+    using home = makeHome({ PACKET_LOG: 'true' })
+    const { code, stderr } = await home.run('convert', SAMPLE, '--out', 'logs')
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const packets = readFileSync(join(home.dir, 'logs/sample.pcap/packet.ndjson'), 'utf8').trim().split('\n')
+    expect(packets).toHaveLength(132)
+    expect(packets.map((line) => JSON.parse(line)).some(({ dst_host }) => dst_host === 'www.sample.test')).toBe(true)
   })
 
   it('queries answer in every format, and only the answer goes to stdout', async () => {

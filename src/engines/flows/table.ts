@@ -109,7 +109,8 @@ class Table implements FlowTable {
     }
   }
 
-  finish(atMost = Number.POSITIVE_INFINITY): number {
+  finish(atMost = Number.POSITIVE_INFINITY, time?: number): number {
+    if (time !== undefined) this.now.time = time
     this.last = undefined
     return this.book.finish(atMost)
   }

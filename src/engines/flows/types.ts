@@ -126,9 +126,10 @@ export interface FlowTable {
   readonly fromOriginator: boolean
   /**
    * Ends flows that are still alive, in the order of their indexes: all, or the first `atMost`. Gives how many
-   * are left, so that a caller with very many can let others run in between.
+   * are left, so that a caller with very many can let others run in between. `time`: when the capture ends, where
+   * that is later than the packet last fed.
    */
-  finish(atMost?: number): number
+  finish(atMost?: number, time?: number): number
   readonly counts: FlowCounts
 }
 

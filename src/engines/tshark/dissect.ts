@@ -24,7 +24,8 @@ export interface DissectOptions {
 export interface Dissect {
   /** @returns the uid of its flow, or undefined for a packet of no flow. */
   packet(packet: Packet): string | undefined
-  finish(): void
+  /** @param time when the capture ends, where that is later than the packet last fed. */
+  finish(time?: number): void
   readonly counts: FlowCounts
 }
 
@@ -112,8 +113,8 @@ export function createDissect(options: DissectOptions): Dissect {
   )
   return {
     packet: flows.packet,
-    finish() {
-      flows.finish()
+    finish(time) {
+      flows.finish(time)
       for (const part of shared.values()) part.end()
       sharedFiles.finish()
     },

@@ -64,6 +64,31 @@ interface File {
   add(carrier: Carrier): void
 }
 
+/** The first bytes of a file, in pieces of any order. */
+interface EarlyBytes {
+  add(offset: number, bytes: Buffer): void
+  /** All of them are there. */
+  whole(): boolean
+  /** What is there without a hole. */
+  start(): Buffer
+}
+
+function createEarlyBytes(head: Buffer): EarlyBytes {
+  const bytes = Buffer.alloc(MIME_BYTES)
+  const there = new Uint8Array(MIME_BYTES)
+  const add = (offset: number, part: Buffer) => {
+    if (offset >= MIME_BYTES) return
+    const used = part.copy(bytes, offset)
+    there.fill(1, offset, offset + used)
+  }
+  const length = () => {
+    const hole = there.indexOf(0)
+    return hole < 0 ? MIME_BYTES : hole
+  }
+  add(0, head)
+  return { add, whole: () => length() === MIME_BYTES, start: () => bytes.subarray(0, length()) }
+}
+
 export function createFile(write: Write, carrier: Carrier, fuid: string, source: string, start: number): File {
   const carriers = [carrier]
   let head: Buffer | undefined = Buffer.alloc(0)
@@ -73,9 +98,12 @@ export function createFile(write: Write, carrier: Carrier, fuid: string, source:
   let ended = false
   let analyzers: string[] = []
   let reader: Reader | undefined
+  /** Of a file whose pieces come in any order. */
+  let early: EarlyBytes | undefined
 
   function settle(): void {
     if (head === undefined) return
+    head = early?.start() ?? head
     mime = sink.knownMime ?? (head.length > 0 ? sniffMime(head) : undefined)
     const analyzer = mime === undefined ? undefined : ANALYZERS[mime]
     if (analyzer !== undefined) {
@@ -114,6 +142,7 @@ export function createFile(write: Write, carrier: Carrier, fuid: string, source:
     fuid,
     data(bytes, ts) {
       const inPlace = at === seen
+      const offset = at
       seen += bytes.length
       at += bytes.length
       furthest = Math.max(furthest, at)
@@ -122,8 +151,10 @@ export function createFile(write: Write, carrier: Carrier, fuid: string, source:
         reader?.data(bytes)
         return
       }
-      if (!inPlace) {
-        settle()
+      if (!inPlace || early !== undefined) {
+        early ??= createEarlyBytes(head)
+        early.add(offset, bytes)
+        if (early.whole()) settle()
         return
       }
       const used = Math.min(bytes.length, MIME_BYTES - head.length)

@@ -30,7 +30,8 @@ export interface LiveHandler<State> {
 export interface LiveFlows {
   /** @returns the uid of its (innermost) flow, or undefined for a packet of no flow. */
   packet(packet: Packet): string | undefined
-  finish(): void
+  /** @param time when the capture ends, where that is later than the packet last fed. */
+  finish(time?: number): void
   readonly counts: FlowCounts
 }
 
@@ -114,7 +115,7 @@ export function createLiveFlows<State>(
       }
       return book.uidOf(live)
     },
-    finish: () => table.finish(),
+    finish: (time) => table.finish(undefined, time),
     get counts() {
       return table.counts
     },

@@ -4,31 +4,36 @@
  */
 
 import { createReadStream } from 'node:fs'
-import { open, readFile, writeFile } from 'node:fs/promises'
+import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Piece } from './pass.ts'
 
-type Written = Record<string, { records: number; bytes: number }>
+interface Written {
+  records: number
+  bytes: number
+}
 
-export async function mergeLogs(pieces: readonly Piece[], outDir: string): Promise<Written> {
-  const written: Written = {}
+const BLOCK_BYTES = 1 << 20
+
+export async function mergeLogs(pieces: readonly Piece[], outDir: string): Promise<Record<string, Written>> {
+  const written: Record<string, Written> = {}
   const logs = [...new Set(pieces.map(({ log }) => log))].sort()
   for (const log of logs) {
     const parts = pieces.filter((piece) => piece.log === log && piece.records > 0).sort((a, b) => a.part - b.part)
-    const select = ONCE[log]
-    const file = join(outDir, `${log}.ndjson`)
-    const result = select === undefined ? await append(parts, file) : await appendSome(parts, file, select)
-    if (result.records > 0) written[log] = result
+    if (parts.length === 0) continue
+    const repeat = REPEATS[log]
+    await using file = await open(join(outDir, `${log}.ndjson`), 'w')
+    written[log] =
+      repeat === undefined || parts.length === 1 ? await append(parts, file) : await appendOnce(parts, file, repeat)
   }
   return written
 }
 
-async function append(parts: readonly Piece[], path: string): Promise<{ records: number; bytes: number }> {
-  await using file = await open(path, 'w')
+async function append(parts: readonly Piece[], file: FileHandle): Promise<Written> {
   let [records, bytes] = [0, 0]
   for (const { records: n, spilled, tail } of parts) {
     if (spilled !== undefined) {
-      for await (const block of createReadStream(spilled, { highWaterMark: 1 << 20 })) {
+      for await (const block of createReadStream(spilled, { highWaterMark: BLOCK_BYTES })) {
         await file.appendFile(block)
         bytes += block.length
       }
@@ -42,60 +47,95 @@ async function append(parts: readonly Piece[], path: string): Promise<{ records:
   return { records, bytes }
 }
 
-interface Entry {
-  line: string
-  record: Record<string, unknown> & { ts: number }
-}
+type Fields = Record<string, unknown> & { ts: number }
 
-/** Which of all the entries of a log stay; they come in the order of their times. */
-type Select = (entries: readonly Entry[]) => Set<Entry>
+/** What makes a record the same as another, and for how many seconds that is not told again. */
+type Repeat = (record: Fields) => { key: string; within: number } | undefined
 
-const ONCE: Record<string, Select> = { x509: oncePerDay, weird: withoutRepeats }
-
-/** Logs that are chosen from are small: certificates and oddities. */
-async function appendSome(
-  parts: readonly Piece[],
-  path: string,
-  select: Select,
-): Promise<{ records: number; bytes: number }> {
-  const entries: Entry[] = []
-  for (const { spilled, tail } of parts) {
-    const text = (spilled === undefined ? '' : await readFile(spilled, 'utf8')) + tail
-    for (const line of text.split('\n')) if (line !== '') entries.push({ line, record: JSON.parse(line) })
-  }
-  const kept = select([...entries].sort((a, b) => a.record.ts - b.record.ts))
-  const lines = entries.filter((entry) => kept.has(entry)).map(({ line }) => `${line}\n`)
-  if (lines.length === 0) return { records: 0, bytes: 0 }
-  const text = lines.join('')
-  await writeFile(path, text)
-  return { records: lines.length, bytes: Buffer.byteLength(text) }
-}
+const REPEATS: Record<string, Repeat> = { x509: certificate, weird: oddity }
 
 /** Zeek logs a certificate again only after a day. */
-const RELOG_SECONDS = 86_400
-
-function oncePerDay(entries: readonly Entry[]): Set<Entry> {
-  const before = new Map<string, number>()
-  return new Set(
-    entries.filter(({ record }) => {
-      const key = `${record.fingerprint} ${record.host_cert} ${record.client_cert}`
-      const last = before.get(key)
-      if (last !== undefined && record.ts < last + RELOG_SECONDS) return false
-      before.set(key, record.ts)
-      return true
-    }),
-  )
+function certificate({ fingerprint, host_cert, client_cert }: Fields) {
+  return { key: `${fingerprint} ${host_cert} ${client_cert}`, within: 86_400 }
 }
 
-/** What is weird about a log, not about a flow, is told once. */
-function withoutRepeats(entries: readonly Entry[]): Set<Entry> {
-  const told = new Set<unknown>()
-  return new Set(
-    entries.filter(({ record }) => {
-      if (record.name !== 'log_container_field_truncated') return true
-      if (told.has(record.addl)) return false
-      told.add(record.addl)
+/** What is weird about a log is told once; about packets of no flow, once in ten minutes for a pair of addresses. */
+function oddity({ uid, name, addl, 'id.orig_h': orig, 'id.resp_h': resp }: Fields) {
+  if (uid !== undefined) return undefined
+  if (name === 'log_container_field_truncated') return { key: `${name} ${addl}`, within: Number.POSITIVE_INFINITY }
+  return { key: orig === undefined ? String(name) : `${name} ${orig} ${resp}`, within: 600 }
+}
+
+/** A hostile capture may have any number of them; those beyond are told, repeated or not. */
+const MAX_REMEMBERED = 500_000
+
+/** Each part has left its own repetitions out: those of different parts remain. The earliest stays. */
+async function appendOnce(parts: readonly Piece[], file: FileHandle, repeat: Repeat): Promise<Written> {
+  const kept = await earliest(parts, repeat)
+  let [records, bytes] = [0, 0]
+  for await (const lines of linesOf(parts)) {
+    const text = lines
+      .filter((line) => {
+        const record: Fields = JSON.parse(line)
+        const same = repeat(record)
+        const times = same && kept.get(same.key)
+        if (times === undefined) return true
+        const at = times.indexOf(record.ts)
+        if (at >= 0) times.splice(at, 1)
+        return at >= 0
+      })
+      .map((line) => {
+        records++
+        return `${line}\n`
+      })
+      .join('')
+    await file.appendFile(text)
+    bytes += Buffer.byteLength(text)
+  }
+  return { records, bytes }
+}
+
+/** Of each record that is there more than once: the times at which it is told. */
+async function earliest(parts: readonly Piece[], repeat: Repeat): Promise<Map<string, number[]>> {
+  const seen = new Map<string, { times: number[]; within: number }>()
+  let count = 0
+  for await (const lines of linesOf(parts)) {
+    for (const line of lines) {
+      const record: Fields = JSON.parse(line)
+      const same = repeat(record)
+      if (same === undefined || ++count > MAX_REMEMBERED) continue
+      const known = seen.get(same.key)
+      if (known === undefined) seen.set(same.key, { times: [record.ts], within: same.within })
+      else known.times.push(record.ts)
+    }
+  }
+  // Of none is it known whether it was there before.
+  if (count > MAX_REMEMBERED) return new Map()
+  return new Map([...seen].map(([key, { times, within }]) => [key, spaced(times, within)]))
+}
+
+function spaced(times: number[], within: number): number[] {
+  let last = Number.NEGATIVE_INFINITY
+  return times
+    .sort((a, b) => a - b)
+    .filter((time) => {
+      if (time < last + within) return false
+      last = time
       return true
-    }),
-  )
+    })
+}
+
+/** Some whole lines at a time, without their ends. */
+async function* linesOf(parts: readonly Piece[]): AsyncGenerator<string[]> {
+  for (const { spilled, tail } of parts) {
+    if (spilled !== undefined) {
+      let rest = ''
+      for await (const text of createReadStream(spilled, { encoding: 'utf8', highWaterMark: BLOCK_BYTES })) {
+        const lines = (rest + text).split('\n')
+        rest = lines.pop() ?? ''
+        if (lines.length > 0) yield lines
+      }
+    }
+    if (tail !== '') yield tail.slice(0, -1).split('\n')
+  }
 }

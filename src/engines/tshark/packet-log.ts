@@ -71,6 +71,10 @@ const FIELDS = {
 const OTHER_FIELDS = [
   'frame.time_epoch',
   'ip.src',
+  'ip.src_host',
+  'ip.dst_host',
+  'ipv6.src_host',
+  'ipv6.dst_host',
   'ip.dst',
   'ipv6.src',
   'ipv6.dst',
@@ -299,6 +303,8 @@ function packetRow({ fields }: TsharkFrame, number: number, uid: string | undefi
     inner_vlan: numberOf(vlans[1]),
     ip_src: last(fields, v6 ? 'ipv6.src' : 'ip.src'),
     ip_dst: last(fields, v6 ? 'ipv6.dst' : 'ip.dst'),
+    src_host: hostName(fields, v6 ? 'ipv6.src' : 'ip.src'),
+    dst_host: hostName(fields, v6 ? 'ipv6.dst' : 'ip.dst'),
     ip_version: v6 ? 6 : value('ip_version'),
     ip_proto: v6 ? numberOf(last(fields, 'ipv6.nxt')) : value('ip_proto'),
     ip_len: v6 ? plus(numberOf(last(fields, 'ipv6.plen')), 40) : value('ip_len'),
@@ -319,6 +325,12 @@ function packetRow({ fields }: TsharkFrame, number: number, uid: string | undefi
     icmp_code: value('icmp_code') ?? numberOf(last(fields, 'icmpv6.code')),
     info: text('info'),
   }
+}
+
+/** As the DNS answers in the piece tell; tshark gives the address where they tell nothing. */
+function hostName(fields: TsharkFrame['fields'], field: string): string | undefined {
+  const name = last(fields, `${field}_host`)
+  return name === last(fields, field) ? undefined : name
 }
 
 const plus = (value: number | undefined, more: number) => (value === undefined ? undefined : Math.max(0, value + more))

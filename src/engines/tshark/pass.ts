@@ -9,6 +9,7 @@ import { appendFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PacketAccount } from '../../../state/capture.ts'
 import { readCapture } from '../../capture/reader.ts'
+import { timeOf } from '../flows/live-flow.ts'
 import { arpRecord } from './arp.ts'
 import { createDissect, type Dissect } from './dissect.ts'
 import { createUidList } from './packet-log.ts'
@@ -74,10 +75,12 @@ export async function runPass(request: PassRequest, { onProgress, signal }: Pass
   const faults = new Map<string, { protocol: string; flows: number; error: string }>()
   const uids = request.uidFile === undefined ? undefined : createUidList(request.uidFile)
   let packets = 0
+  let end: number | undefined
 
   const { account } = await readCapture(request.capturePath, {
     signal,
     onPacket(packet) {
+      end = timeOf(packet.seconds, packet.nanos)
       const part = isWhole ? 0 : partOf(packet)
       if (mine[part] === 0) return
       packets++
@@ -95,7 +98,7 @@ export async function runPass(request: PassRequest, { onProgress, signal }: Pass
     },
   })
   for (const dissect of dissects) {
-    dissect?.finish()
+    dissect?.finish(end)
     await outputs.spill(SPILL_BYTES)
   }
   await uids?.flush()

@@ -33,6 +33,12 @@ export interface Pool {
 /** In the sources as built: `.ts` beside `.ts`, `.js` beside `.js`. */
 const WORKER = new URL(`worker${import.meta.url.slice(-3)}`, import.meta.url)
 
+/**
+ * Beyond its limit a heap has 16 MB to end in good order; what is over that ends the whole process. So no more than
+ * that may survive one collection of the young.
+ */
+const YOUNG_MB = 24
+
 export function createPool({ workers, heapMb, silenceMs, worker: module = WORKER }: PoolOptions): Pool {
   const queue = new PQueue({ concurrency: workers })
   const idle: Worker[] = []
@@ -56,7 +62,8 @@ export function createPool({ workers, heapMb, silenceMs, worker: module = WORKER
 
   /** An error between two passes must not end the process; the next pass finds out. */
   function start(): Worker {
-    const worker = new Worker(module, { resourceLimits: { maxOldGenerationSizeMb: heapMb } })
+    const resourceLimits = { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: YOUNG_MB }
+    const worker = new Worker(module, { resourceLimits })
     return worker.on('error', () => {})
   }
 

@@ -83,7 +83,8 @@ export async function runTshark(run: TsharkRun): Promise<TsharkOutcome> {
 
 function argumentsOf({ file, filter, fields, decodeAs }: TsharkRun): string[] {
   return [
-    ...['-r', file, '-n'],
+    // Names of hosts come from the DNS answers in the file alone; ports and MAC addresses stay numbers.
+    ...['-r', file, '-N', 'dn'],
     ...['-o', 'tcp.reassemble_out_of_order:TRUE'],
     ...['--enable-heuristic', 'teredo_udp'],
     ...decodeAs.flatMap((rule) => ['-d', rule]),

@@ -286,13 +286,13 @@ function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: numb
     const kind = kinds[slot] as number
     const weight = counted[slot] as number
     if (kind === ANY) {
-      at = skipAnyScalar(bytes, at)
+      at = skipAnyScalar(bytes, view, at)
       state.sawExtra = true
-    } else if (kind >= LIST) at = skipList(state, bytes, at, kind - LIST, weight)
+    } else if (kind >= LIST) at = skipList(state, bytes, view, at, kind - LIST, weight)
     else {
-      if (kind === TIME) at = skipTime(state, bytes, at, slot === timeSlot)
-      else if (kind === ADDRESS) at = skipAddress(state, bytes, at)
-      else at = skipScalar(bytes, at, kind)
+      if (kind === TIME) at = skipTime(state, bytes, view, at, slot === timeSlot)
+      else if (kind === ADDRESS) at = skipAddress(state, bytes, view, at)
+      else at = skipScalar(bytes, view, at, kind)
       state.values += weight
     }
     if (at < 0) return -1
@@ -313,10 +313,10 @@ function addExtraName(state: ScanState, bytes: Buffer, at: number): number {
   return fieldNames.length + extraNames.length - 1
 }
 
-function skipScalar(bytes: Buffer, at: number, kind: number): number {
+function skipScalar(bytes: Buffer, view: DataView, at: number, kind: number): number {
   switch (kind) {
     case TEXT:
-      return bytes[at] === QUOTE ? skipString(bytes, at) : -1
+      return bytes[at] === QUOTE ? skipString(bytes, view, at) : -1
     case INTEGER:
       return skipInteger(bytes, at)
     case PORT:
@@ -328,7 +328,14 @@ function skipScalar(bytes: Buffer, at: number, kind: number): number {
   }
 }
 
-function skipList(state: ScanState, bytes: Buffer, start: number, kind: number, weight: number): number {
+function skipList(
+  state: ScanState,
+  bytes: Buffer,
+  view: DataView,
+  start: number,
+  kind: number,
+  weight: number,
+): number {
   if (bytes[start] !== OPEN_LIST) return -1
   if (bytes[start + 1] === CLOSE_LIST) return start + 2
   // Elements of address lists need only be strings.
@@ -336,7 +343,7 @@ function skipList(state: ScanState, bytes: Buffer, start: number, kind: number, 
   for (let at = start + 1; ; at++) {
     if (bytes[at] === NULL[0]) at = skipLiteral(bytes, at, NULL)
     else {
-      at = skipScalar(bytes, at, element)
+      at = skipScalar(bytes, view, at, element)
       state.values += weight
     }
     if (at < 0) return -1
@@ -345,23 +352,23 @@ function skipList(state: ScanState, bytes: Buffer, start: number, kind: number, 
   }
 }
 
-function skipAddress(state: ScanState, bytes: Buffer, at: number): number {
-  const end = bytes[at] === QUOTE ? skipString(bytes, at) : -1
+function skipAddress(state: ScanState, bytes: Buffer, view: DataView, at: number): number {
+  const end = bytes[at] === QUOTE ? skipString(bytes, view, at) : -1
   const version = end < 0 ? 0 : addressVersion(bytes, at + 1, end - 1)
   if (version === 6) state.sawIpv6 = true
   return version === 0 ? -1 : end
 }
 
-function skipTime(state: ScanState, bytes: Buffer, at: number, isEventTime: boolean): number {
-  if (bytes[at] === QUOTE) return skipIsoTime(state, bytes, at, isEventTime)
+function skipTime(state: ScanState, bytes: Buffer, view: DataView, at: number, isEventTime: boolean): number {
+  if (bytes[at] === QUOTE) return skipIsoTime(state, bytes, view, at, isEventTime)
   const end = skipSeconds(bytes, at)
   if (end >= 0 && isEventTime) state.hour = hourOf(wholeNumber(bytes, at, end))
   return end
 }
 
 /** `"2018-03-24T17:15:20.865716Z"` or without a fraction; an offset or more digits would need arithmetic. */
-function skipIsoTime(state: ScanState, bytes: Buffer, at: number, isEventTime: boolean): number {
-  const end = skipString(bytes, at)
+function skipIsoTime(state: ScanState, bytes: Buffer, view: DataView, at: number, isEventTime: boolean): number {
+  const end = skipString(bytes, view, at)
   const isPlain = (end - at === 29 || (end - at === 22 && bytes[at + 11] === T)) && bytes[end - 2] === Z
   const micros = isPlain ? toMicros(bytes.toString('latin1', at + 1, end - 1)) : undefined
   if (micros === undefined) return -1

@@ -16,11 +16,11 @@ import { LOG_TYPE, loadRules, type Rules, type RulesFiles } from '../../../stage
 import { errnoOf, messageOf, PipelineError } from '../../../state/errors.ts'
 import { type ChunkGroup, groupChunks } from './groups.ts'
 import { createScratch } from './lines.ts'
+import { type WritePlan, writePlan } from './plan.ts'
 import { createLineReader, type LineReader, type PreparedChunk, prepareChunk } from './prepare.ts'
 import { createQuarantine, type Quarantine } from './quarantine.ts'
 import { MAX_HOURS_COUNTED } from './scan.ts'
 import { literal } from './sql-text.ts'
-import { type WritePlan, writePlan } from './statement.ts'
 import type { ChunkAccount, EventChunk, ParquetResult, ParquetSink, ParquetSinkOptions, SinkRequest } from './types.ts'
 import { checkConserved, readStats, type StatsRow, type WrittenFile } from './written.ts'
 
@@ -139,20 +139,26 @@ async function writeGroup(
     rowsWithExtra: sumOf(prepared, ({ rowsWithExtra }) => rowsWithExtra),
   }
   if (expected.rows > 0) {
-    const targetDir = join(write.tempDir, String(number))
-    const plan = writePlan({
-      ...{ table, targetDir, localNetworks: settings.networks, ingestTimeMs: request.ingestTimeMs },
-      chunks: prepared.map((each, i) => ({ ...chunkAt(request, members[i] as number), path: each.path })),
+    const dir = join(write.tempDir, String(number))
+    await mkdir(dir)
+    const { hours, hoursAreCapped } = hoursOf(prepared, settings.maxHours)
+    const input = {
+      ...{ table, localNetworks: settings.networks, ingestTimeMs: request.ingestTimeMs },
+      chunks: prepared.map((each, i) => ({
+        ...chunkAt(request, members[i] as number),
+        path: each.path,
+        hours: hoursOfRows(each, hours),
+      })),
       seen: new Set([...reader.scan.seenFields(), ...reader.rewrite.seenFields()]),
       extraNames: reader.scan.extraNames(),
       hasIsoTimes: prepared.some(({ hasIsoTimes }) => hasIsoTimes),
       hasIpv6: prepared.some(({ hasIpv6 }) => hasIpv6),
       hasCopies: prepared.some(({ isCopy }) => isCopy),
       longestLine: Math.max(...prepared.map(({ longestLine }) => longestLine)),
-      ...hoursOf(prepared, settings.maxHours),
-      filePrefix: `events_${logType}_${request.commitId}-${number}`,
-    })
-    const written = readStats(await runPlan(connection, plan))
+      ...{ hours: [...hours], hoursAreCapped },
+    }
+    const filePrefix = `events_${logType}_${request.commitId}-${number}`
+    const written = await runPlan(connection, writePlan(input, { dir, filePrefix }))
     checkConserved(table, written, expected)
     write.files.push(...(await placeFiles(request.stagingDir, logType, written)))
   }
@@ -180,15 +186,25 @@ async function prepareGroup(
   return prepared
 }
 
-function hoursOf(prepared: readonly PreparedChunk[], maxHours: number): { hours: number[]; hoursAreCapped: boolean } {
+/** The fullest hours of a group, and 0 where there are rows without one of these. */
+function hoursOf(
+  prepared: readonly PreparedChunk[],
+  maxHours: number,
+): { hours: Set<number>; hoursAreCapped: boolean } {
   const lines = new Map<number, number>()
   for (const { hours } of prepared) for (const [hour, count] of hours) lines.set(hour, (lines.get(hour) ?? 0) + count)
   const fullest = [...lines].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, maxHours)
-  const placed = fullest.reduce((sum, [, count]) => sum + count, 0)
   const hours = new Set(fullest.map(([hour]) => hour))
-  if (placed < sumOf(prepared, ({ rows }) => rows)) hours.add(0)
+  if (prepared.some((each) => hoursOfRows(each, hours).has(0))) hours.add(0)
   // Hours beyond those that were counted may exist even when fewer are allowed than were counted.
-  return { hours: [...hours], hoursAreCapped: lines.size > maxHours || lines.size >= MAX_HOURS_COUNTED }
+  return { hours, hoursAreCapped: lines.size > maxHours || lines.size >= MAX_HOURS_COUNTED }
+}
+
+/** The hours among these that a chunk's rows go to, and 0 for rows that go to none of them. */
+function hoursOfRows({ hours, rows }: PreparedChunk, allowed: ReadonlySet<number>): Set<number> {
+  const own = [...hours].filter(([hour]) => allowed.has(hour))
+  const placed = own.reduce((sum, [, count]) => sum + count, 0)
+  return new Set([...own.map(([hour]) => hour), ...(placed < rows ? [0] : [])])
 }
 
 async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise<DuckDBInstance> {
@@ -202,16 +218,16 @@ async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise
   })
 }
 
-async function runPlan(connection: DuckDBConnection, { prepare, copies, cleanUp }: WritePlan): Promise<StatsRow[]> {
-  const stats: StatsRow[] = []
+async function runPlan(connection: DuckDBConnection, { prepare, copies, cleanUp }: WritePlan): Promise<WrittenFile[]> {
+  const written: WrittenFile[] = []
   try {
     for (const statement of prepare) await connection.run(statement)
-    for (const statement of copies) {
+    for (const { statement, hour } of copies) {
       const result = await connection.runAndReadAll(statement)
-      stats.push(...(result.getRowObjectsJson() as unknown as StatsRow[]))
+      written.push(...readStats(result.getRowObjectsJson() as unknown as StatsRow[], hour))
     }
     for (const statement of cleanUp) await connection.run(statement)
-    return stats
+    return written
   } catch (cause) {
     throw asPipelineError(cause)
   }

@@ -1,5 +1,5 @@
 /**
- * The rules of one log type as one SQL statement: chunk files in, staged Parquet files out.
+ * The rules of one log type as one SQL query: chunk files in, rows out.
  *
  * The lines are numbered by `row_number() OVER ()` directly above `read_json`: DuckDB runs such a pipeline in one
  * thread and in the order of the files and of their lines, whatever `threads` says. Parallelism comes from
@@ -23,6 +23,8 @@ export interface StatementChunk {
   firstOrdinal: number
   /** Physical lines. */
   lines: number
+  /** The hours that its rows go to. */
+  hours: ReadonlySet<number>
 }
 
 export interface StatementInput {
@@ -44,59 +46,12 @@ export interface StatementInput {
   hours: readonly number[]
   /** Rows of hours that are not among these go to 0. */
   hoursAreCapped: boolean
-  /** Where the directories of the hours are made: `epoch_hour=N/<filePrefix>_0.parquet`. */
-  targetDir: string
-  filePrefix: string
 }
 
-/** The one partition key of the statement: hours since the epoch. `written.ts` makes year, month, day and hour of it. */
+/** The column that says which partition a row is in: hours since the epoch. */
 export const HOUR_KEY = 'epoch_hour'
 
-/** Statements in their order; the copies give `RETURN_STATS` rows. */
-export interface WritePlan {
-  prepare: string[]
-  copies: string[]
-  cleanUp: string[]
-}
-
-/**
- * Hours that one COPY writes side by side. DuckDB keeps a buffer for each column of each open partition, some 2 MB an
- * hour with these tables: more hours than this are written one batch after the other, from a table that may spill.
- */
-const HOURS_AT_ONCE = 32
-const ROWS_TABLE = 'temp.rows_of_group'
-
-export function writePlan(input: StatementInput): WritePlan {
-  const rows = selectRows(input)
-  const hours = [...input.hours].sort((a, b) => a - b)
-  if (hours.length <= HOURS_AT_ONCE) return { prepare: [], copies: [copyStatement(rows, input)], cleanUp: [] }
-  const batches = Array.from({ length: Math.ceil(hours.length / HOURS_AT_ONCE) }, (_, i) =>
-    hours.slice(i * HOURS_AT_ONCE, (i + 1) * HOURS_AT_ONCE),
-  )
-  return {
-    prepare: [`CREATE OR REPLACE TEMP TABLE ${ROWS_TABLE} AS ${rows}`],
-    copies: batches.map((batch) =>
-      copyStatement(`SELECT * FROM ${ROWS_TABLE} WHERE ${HOUR_KEY} BETWEEN ${batch[0]} AND ${batch.at(-1)}`, input),
-    ),
-    cleanUp: [`DROP TABLE ${ROWS_TABLE}`],
-  }
-}
-
-function copyStatement(rows: string, { targetDir, filePrefix }: StatementInput): string {
-  const options = [
-    // Level 1 is a fifth cheaper to write than the default and 2 % larger; version 2 has encodings that halve numbers.
-    'FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2',
-    // Ids are all different: a dictionary of them would be built for nothing.
-    'DICTIONARY_SIZE_LIMIT 8192',
-    `PARTITION_BY (${HOUR_KEY})`,
-    `FILENAME_PATTERN ${literal(`${filePrefix}_{i}`)}`,
-    // The directory is new; a plan with several copies comes back to it, each time with other hours.
-    'OVERWRITE_OR_IGNORE, RETURN_STATS',
-  ]
-  return `COPY (${rows}) TO ${literal(targetDir)} (${options.join(', ')})`
-}
-
-/** The rows, with the partition key behind the columns. */
+/** The rows, with the hour of their partition behind the columns. */
 export function selectRows(input: StatementInput): string {
   const { table, localNetworks, hasIpv6 } = input
   const numbered = `SELECT *, file_index AS "$file", row_number() OVER () - 1 AS "$line" FROM ${source(input)}`

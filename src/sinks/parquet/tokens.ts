@@ -19,8 +19,8 @@ export const BACKSLASH = 92
 const U = 117
 
 /** From the opening quote. */
-export function skipString(bytes: Uint8Array, start: number): number {
-  for (let at = start + 1; ; at++) {
+export function skipString(bytes: Uint8Array, view: DataView, start: number): number {
+  for (let at = skipPlain(view, start + 1); ; at++) {
     const byte = bytes[at] as number
     if (byte > BACKSLASH || (byte > QUOTE && byte < BACKSLASH)) continue
     if (byte === QUOTE) return at + 1
@@ -29,6 +29,25 @@ export function skipString(bytes: Uint8Array, start: number): number {
       if (at < 0) return -1
     } else if (!(byte >= SPACE)) return -1
   }
+}
+
+/**
+ * Over words of four bytes without a quote, a backslash or a control character: a byte of a word is zero, or less
+ * than n, when subtracting 1, or n, borrows from a high bit that was not set.
+ */
+function skipPlain(view: DataView, start: number): number {
+  const last = view.byteLength - 4
+  let at = start
+  while (at <= last) {
+    const word = view.getInt32(at, true)
+    const quote = word ^ 0x22222222
+    const backslash = word ^ 0x5c5c5c5c
+    const borrows =
+      ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash) | ((word - 0x20202020) & ~word)
+    if ((borrows & 0x80808080) !== 0) break
+    at += 4
+  }
+  return at
 }
 
 function skipEscape(bytes: Uint8Array, at: number): number {
@@ -113,9 +132,9 @@ function skipExponent(bytes: Uint8Array, e: number): number {
 }
 
 /** A string, a boolean or a number: any value that is neither null nor made of others. */
-export function skipAnyScalar(bytes: Uint8Array, start: number): number {
+export function skipAnyScalar(bytes: Uint8Array, view: DataView, start: number): number {
   const first = bytes[start] as number
-  if (first === QUOTE) return skipString(bytes, start)
+  if (first === QUOTE) return skipString(bytes, view, start)
   return first === MINUS || isDigit(first) ? skipDouble(bytes, start) : skipBoolean(bytes, start)
 }
 

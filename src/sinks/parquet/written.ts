@@ -27,13 +27,14 @@ export interface StatsRow {
   count: string
   file_size_bytes: string
   column_statistics: { key: string; value: { key: string; value: string }[] }[]
-  partition_keys: { key: string; value: string }[]
+  partition_keys: { key: string; value: string }[] | null
 }
 
-export function readStats(rows: readonly StatsRow[]): WrittenFile[] {
+/** `hour` is that of all rows, where the statement did not partition. */
+export function readStats(rows: readonly StatsRow[], hour?: number): WrittenFile[] {
   return rows.map(({ filename, count, file_size_bytes, column_statistics, partition_keys }) => ({
     path: filename,
-    partition: partitionOf(Number(partition_keys[0]?.value)),
+    partition: partitionOf(hour ?? Number(partition_keys?.[0]?.value)),
     rows: Number(count),
     bytes: Number(file_size_bytes),
     values: new Map(column_statistics.map(({ key, value }) => [columnName(key), notNull(value)])),

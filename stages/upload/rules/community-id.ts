@@ -12,16 +12,16 @@ export const ICMPV6 = 58
 
 /** IP protocol numbers of the names that Zeek and tshark give (IANA protocol numbers). `icmp` over IPv6 is 58. */
 export const PROTOCOL_NUMBERS: Readonly<Record<string, number>> = {
-  icmp: ICMP,
   tcp: 6,
   udp: 17,
+  icmp: ICMP,
   icmp6: ICMPV6,
   icmpv6: ICMPV6,
   sctp: 132,
 }
 
 /** Protocols whose ports go into the id; of the others only the addresses do. */
-export const WITH_PORTS: readonly number[] = [ICMP, 6, 17, ICMPV6, 132]
+export const WITH_PORTS: readonly number[] = [6, 17, ICMP, ICMPV6, 132]
 
 /**
  * ICMP types that have a counterpart; a flow of these has both as its ports, as Zeek logs it. All other types

@@ -23,6 +23,8 @@ export interface DnsMessage {
   answers: DnsAnswer[]
   /** What was wrong, in Zeek's words. */
   weirds: string[]
+  /** Read to its end. */
+  whole: boolean
 }
 
 interface DnsQuestion {
@@ -44,6 +46,7 @@ const MAX_NAME_BYTES = 255
 const MAX_POINTERS = 64
 const ROOT = '<Root>'
 const UPDATE = 5
+const OPT = 41
 
 interface Name {
   text: string
@@ -74,6 +77,7 @@ export function parseDns(bytes: Buffer): DnsMessage | undefined {
     questions: [],
     answers: [],
     weirds: [],
+    whole: false,
   }
   const at = parseQuestions(bytes, message)
   if (at !== undefined) parseAnswers(bytes, at, message)
@@ -123,6 +127,7 @@ function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
     }
     const ttl = bytes.readUInt32BE(fixed + 4)
     const isAnswer = i < answers
+    if (end === data && type !== OPT && !isUpdate) message.weirds.push('DNS_zero_rdlength')
     if (isAnswer || (isUpdate && i < answers + authorities)) {
       const plain = end > data ? recordText(bytes, data, end, type, message.weirds) : undefined
       const text = isUpdate ? updateText(isAnswer, owner.text, type, cls, plain) : plain
@@ -130,6 +135,7 @@ function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
     }
     at = end
   }
+  message.whole = true
 }
 
 const UPDATE_TYPES: Record<number, string> = {
@@ -182,7 +188,7 @@ const RECORDS: Record<number, RecordText> = {
   16: (bytes, at, end) => strings('TXT', bytes, at, end),
   99: (bytes, at, end) => strings('SPF', bytes, at, end),
   29: (bytes, at, end) =>
-    end - at >= 16 && bytes[at] === 0 ? `LOC:  ${bytes[at + 1]} ${bytes[at + 2]} ${bytes[at + 3]}` : undefined,
+    end - at >= 4 && bytes[at] === 0 ? `LOC:  ${bytes[at + 1]} ${bytes[at + 2]} ${bytes[at + 3]}` : undefined,
   35: naptr,
   43: (bytes, at, end) => (end - at >= 4 ? `DS ${bytes[at + 2]} ${bytes[at + 3]}` : undefined),
   44: (bytes, at, end) => (end - at > 2 ? `SSHFP: ${hex(bytes.subarray(at + 2, end))}` : undefined),
@@ -191,6 +197,8 @@ const RECORDS: Record<number, RecordText> = {
   48: (bytes, at, end) => (end - at >= 4 ? `DNSKEY ${bytes[at + 3]}` : undefined),
   50: () => 'NSEC3',
   51: () => 'NSEC3PARAM',
+  64: serviceBinding,
+  65: serviceBinding,
 }
 
 function recordText(bytes: Buffer, at: number, end: number, type: number, weirds: string[]): string | undefined {
@@ -227,6 +235,28 @@ function rrsig(bytes: Buffer, at: number, end: number, weirds: string[]): string
   if (end - at < 19) return undefined
   const signer = readName(bytes, at + 18, weirds)
   return signer && `RRSIG ${bytes.readUInt16BE(at)} ${signer.text}`
+}
+
+const ALPN = 1
+const PORT = 3
+
+/** SVCB and HTTPS (RFC 9460, 2.2) are not logged; parameters that are malformed are told. */
+function serviceBinding(bytes: Buffer, start: number, end: number, weirds: string[]): undefined {
+  const target = start + 2 < end ? readName(bytes, start + 2, weirds) : undefined
+  for (let at = target?.next ?? end; at + 4 <= end; ) {
+    const [key, length] = [bytes.readUInt16BE(at), bytes.readUInt16BE(at + 2)]
+    const value = bytes.subarray(at + 4, Math.min(end, at + 4 + length))
+    at += 4 + length
+    if (key === ALPN && !isListOfStrings(value)) weirds.push('DNS_SVCB_alpn_length_invalid')
+    if (key === PORT && length !== 2) weirds.push('DNS_SVCB_port_length_invalid')
+  }
+}
+
+/** Each with a byte of length in front, and nothing behind the last. */
+function isListOfStrings(value: Buffer): boolean {
+  let at = 0
+  while (at < value.length) at += 1 + (value[at] as number)
+  return at === value.length
 }
 
 function nsec(bytes: Buffer, at: number, _end: number, weirds: string[]): string | undefined {

@@ -1,8 +1,8 @@
 /**
  * One direction of an HTTP/1 connection (RFC 9112): bytes in, the message's parts out.
  *
- * Lenient where servers and clients are: bare LF ends a line too. Memory: one line and one folded header at
- * most (both bounded); bodies pass through in pieces.
+ * Lenient where servers and clients are: bare LF ends a line, and so does a bare CR, which is told. Memory: one
+ * line and one folded header at most (both bounded); bodies pass through in pieces.
  */
 
 export type BodyPlan =
@@ -24,16 +24,22 @@ export interface HttpHandler {
   messageDone(ts: number, interrupted: boolean): void
   /** What comes after a 'handed over'. */
   foreign(bytes: Buffer, ts: number): void
-  weird(name: string, ts: number, addl?: string): void
+  weird(name: string, ts: number, addl?: string, source?: string): void
 }
 
 export interface HttpReader {
   data(bytes: Buffer, ts: number): void
   gap(length: number, ts: number): void
-  end(ts: number): void
+  /** `finished`: the side has said that it is done, rather than just fallen silent. */
+  end(ts: number, finished?: boolean): void
   skip(): void
-  /** What comes is a body without a head (HTTP/0.9), unless a message has begun already. */
+  /** What comes is a body without a head (HTTP/0.9). */
   oldStyle(ts: number): void
+}
+
+export interface HttpReaderOptions {
+  /** It begins in the middle: nothing is read but where its lines end. */
+  partial?: boolean
 }
 
 /** The start line of a message without a head. */
@@ -54,42 +60,87 @@ type State =
 const LF = 10
 const CR = 13
 const MAX_LINE_BYTES = 1 << 20
+const PLAIN_STATES = new Set<State>(['length', 'chunk data', 'close', 'foreign'])
 
-export function createHttpReader(handler: HttpHandler): HttpReader {
-  let state: State = 'start'
+export function createHttpReader(handler: HttpHandler, { partial = false }: HttpReaderOptions = {}): HttpReader {
+  let state: State = partial ? 'skip' : 'start'
+  let watching = partial
   let line: Buffer = Buffer.alloc(0)
+  /** The last byte was a CR that ended a line: a LF belongs to it. */
+  let afterCr = false
+  let oldStyleNext = false
   let remaining = 0
   let folded: { name: string; value: string } | undefined
 
   function data(bytes: Buffer, ts: number): void {
     let at = 0
-    while (at < bytes.length && state !== 'skip') {
-      if (state === 'foreign') {
+    if (afterCr) {
+      afterCr = false
+      if (bytes[0] === LF) at = 1
+      else loneCr(ts)
+    }
+    if (oldStyleNext && state === 'start') beginOldStyle(ts)
+    while (at < bytes.length) at = step(bytes, at, ts)
+    // A side that is no HTTP is not looked at any longer; what is left of this piece was.
+    watching &&= partial
+  }
+
+  /** @returns where to go on. */
+  function step(bytes: Buffer, at: number, ts: number): number {
+    switch (state) {
+      case 'skip':
+        if (watching) watchLines(bytes, at, ts)
+        return bytes.length
+      case 'foreign':
         handler.foreign(bytes.subarray(at), ts)
-        return
-      }
-      if (state === 'close') {
+        return bytes.length
+      case 'close':
         handler.body(bytes.subarray(at), ts)
-        return
-      }
-      if (state === 'length' || state === 'chunk data') {
+        return bytes.length
+      case 'length':
+      case 'chunk data': {
         const part = bytes.subarray(at, at + Math.min(remaining, bytes.length - at))
-        at += part.length
         remaining -= part.length
         handler.body(part, ts)
         if (remaining === 0) bodyPartDone(ts)
-        continue
+        return at + part.length
       }
-      const feed = bytes.indexOf(LF, at)
-      if (feed < 0) {
-        line = Buffer.concat([line, bytes.subarray(at)])
-        if (line.length > MAX_LINE_BYTES) state = 'skip'
+      default:
+        return readLine(bytes, at, ts)
+    }
+  }
+
+  function readLine(bytes: Buffer, at: number, ts: number): number {
+    const end = lineEnd(bytes, at)
+    if (end < 0) {
+      line = Buffer.concat([line, bytes.subarray(at)])
+      if (line.length > MAX_LINE_BYTES) state = 'skip'
+      return bytes.length
+    }
+    const whole = line.length > 0 ? Buffer.concat([line, bytes.subarray(at, end)]) : bytes.subarray(at, end)
+    if (line.length > 0) line = Buffer.alloc(0)
+    let next = end + 1
+    if (bytes[end] === CR) {
+      if (next === bytes.length) afterCr = true
+      else if (bytes[next] === LF) next++
+      else loneCr(ts)
+    }
+    takeLine(whole, ts)
+    return next
+  }
+
+  function loneCr(ts: number): void {
+    if (!PLAIN_STATES.has(state)) handler.weird('line_terminated_with_single_CR', ts, undefined, 'CONTENTLINE')
+  }
+
+  function watchLines(bytes: Buffer, start: number, ts: number): void {
+    for (let at = bytes.indexOf(CR, start); at >= 0; at = bytes.indexOf(CR, at + 1)) {
+      if (at + 1 === bytes.length) afterCr = partial
+      else if (bytes[at + 1] !== LF) {
+        loneCr(ts)
+        watching = false
         return
       }
-      const whole = line.length > 0 ? Buffer.concat([line, bytes.subarray(at, feed)]) : bytes.subarray(at, feed)
-      if (line.length > 0) line = Buffer.alloc(0)
-      at = feed + 1
-      takeLine(whole[whole.length - 1] === CR ? whole.subarray(0, -1) : whole, ts)
     }
   }
 
@@ -108,7 +159,11 @@ export function createHttpReader(handler: HttpHandler): HttpReader {
     switch (state) {
       case 'start':
         if (text.trim() === '') return
-        state = handler.startLine(text, ts) ? 'headers' : 'skip'
+        if (handler.startLine(text, ts)) state = 'headers'
+        else {
+          state = 'skip'
+          watching = true
+        }
         return
       case 'headers':
         takeHeader(text, ts)
@@ -168,6 +223,8 @@ export function createHttpReader(handler: HttpHandler): HttpReader {
   }
 
   function gap(length: number, ts: number): void {
+    watching = false
+    afterCr = false
     if (state === 'skip' || state === 'foreign') return
     if (state === 'close') handler.bodyGap(length, ts)
     else if (state === 'length' || (state === 'chunk data' && length <= remaining)) {
@@ -182,7 +239,12 @@ export function createHttpReader(handler: HttpHandler): HttpReader {
     }
   }
 
-  function end(ts: number): void {
+  function end(ts: number, finished = false): void {
+    if (state === 'start' && finished && line.length > 0) {
+      const last = line
+      line = Buffer.alloc(0)
+      takeLine(last, ts)
+    }
     if (state === 'close') done(ts, false)
     else if (state === 'headers' && line.length > 0) {
       // A head cut short by the end of the stream still tells what was there.
@@ -194,10 +256,28 @@ export function createHttpReader(handler: HttpHandler): HttpReader {
   }
 
   function oldStyle(ts: number): void {
-    if (state !== 'start' || line.length > 0) return
+    if (state !== 'start' || line.length > 0) {
+      if (state === 'skip') return
+      // A head or a body had begun before anybody asked.
+      handler.weird('http_09_reply_before_request', ts)
+      folded = undefined
+      line = Buffer.alloc(0)
+      done(ts, true)
+    }
+    oldStyleNext = true
+  }
+
+  function beginOldStyle(ts: number): void {
+    oldStyleNext = false
     handler.startLine(OLD_STYLE, ts)
     plan(handler.headersDone(ts), ts)
   }
 
   return { data, gap, end, skip: () => (state = 'skip'), oldStyle }
+}
+
+/** The next LF or CR, whichever comes first; -1 where there is none. */
+function lineEnd(bytes: Buffer, start: number): number {
+  for (let at = start; at < bytes.length; at++) if (bytes[at] === LF || bytes[at] === CR) return at
+  return -1
 }

@@ -10,11 +10,12 @@ import { createInflater } from './inflate.ts'
 import { createEntity, type Entity, filenameOf } from './mime-entity.ts'
 import type { Dissector, FileSink, Protocol, Session } from './protocol.ts'
 import { textOfLatin1 } from './text.ts'
+import { reportViolation } from './violation.ts'
 
 /** A token (RFC 9110, 5.6.2), then the rest. */
 const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]+(.*?)[ \t]*$/
-const VERSION_AT_END = /^(?:(.*?)[ \t]+)?HTTP\/(\d+\.\d+)$/is
-const STATUS_LINE = /^HTTP\/(\d+\.\d+)[ \t]+(\d{1,5})(?:[ \t]+(.*?))?[ \t]*$/i
+const VERSION_AT_END = /^(.*?)[ \t]*HTTP\/([^ \t]*)[ \t]*$/is
+const STATUS_LINE = /^HTTP\/(\S*)[ \t]+(\d{1,5})(?:[ \t]+(.*?))?[ \t]*$/i
 const KNOWN_METHODS = new Set(
   `GET POST HEAD OPTIONS PUT DELETE TRACE CONNECT PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK POLL REPORT
    SUBSCRIBE BMOVE SEARCH BCOPY BPROPFIND BPROPPATCH BDELETE BITS_POST CCM_POST NOTIFY UNSUBSCRIBE X-MS-ENUMATTS
@@ -23,6 +24,7 @@ const KNOWN_METHODS = new Set(
 const PROXY_HEADERS = new Set(
   'forwarded x-forwarded-for x-forwarded-from client-ip via xroxy-connection proxy-connection'.split(' '),
 )
+const PARTIAL_CONTENT = 206
 const MAX_PENDING = 100
 const MAX_FILES_PER_SIDE = 15
 
@@ -44,10 +46,14 @@ interface Transaction {
   infoMsg?: string
   username?: string
   proxied?: string[]
-  /** A range of the resource was asked for. */
-  range: boolean
-  files: [FileSink[], FileSink[]]
+  files: [Carried[], Carried[]]
   filenames: [string[], string[]]
+}
+
+interface Carried {
+  file: FileSink
+  /** What it is was known before: the transaction that showed it is another. */
+  known: boolean
 }
 
 /** What one side's headers say about its body. */
@@ -59,7 +65,8 @@ interface Head {
   coding?: 'gzip' | 'deflate'
   contentType: string
   disposition: string
-  contentRange?: { first: number; total?: number }
+  contentRange?: ContentRange
+  expectsContinue: boolean
   upgrade?: string
   close: boolean
   keepAlive: boolean
@@ -78,28 +85,65 @@ export const http: Protocol = {
       ? /^HTTP\/\d/i.test(responder.toString('latin1', 0, 7))
       : undefined
   },
-  dissect: (session) => (session.flow.partial ? { data: () => {} } : createHttp(session)),
+  dissect: (session) => (session.flow.partial ? watchLines(session) : createHttp(session)),
+}
+
+/** In the middle of a stream nothing is known of messages; how its lines end is still told. */
+function watchLines(session: Session): Dissector {
+  const weird: HttpHandler['weird'] = (name, ts, addl, source = 'HTTP') => session.weird(ts, name, source, addl)
+  const nothing = () => {}
+  const none = { kind: 'none' as const }
+  const handler = { startLine: () => false, header: nothing, headersDone: () => none, body: nothing }
+  const ignored = { bodyGap: nothing, messageDone: nothing, foreign: nothing }
+  const open = () => createHttpReader({ ...handler, ...ignored, weird }, { partial: true })
+  const [originator, responder] = [open(), open()]
+  return {
+    data: (fromOriginator, bytes, ts) => (fromOriginator ? originator : responder).data(bytes, ts),
+    gap: (fromOriginator, length, ts) => (fromOriginator ? originator : responder).gap(length, ts),
+  }
+}
+
+/** What all HTTP of a flow shares: a WebSocket may carry HTTP, whose requests are counted on. */
+interface Exchange {
+  pending: Map<number, Transaction>
+  requests: number
+  responses: number
+  depth: number
+  confirmed: boolean
+  /** A message has begun and no other has ended since. */
+  inMessage: boolean
+}
+
+const exchanges = new WeakMap<Session, Exchange>()
+
+function exchangeOf(session: Session): Exchange {
+  const known = exchanges.get(session)
+  if (known !== undefined) return known
+  const fresh = { pending: new Map(), requests: 0, responses: 0, depth: 0, confirmed: false, inMessage: false }
+  exchanges.set(session, fresh)
+  return fresh
 }
 
 function createHttp(session: Session): Dissector {
-  const pending = new Map<number, Transaction>()
+  const exchange = exchangeOf(session)
+  const { pending } = exchange
   /** Requests whose responses have not begun: their methods decide on the responses' bodies. */
   const methods: string[] = []
-  let [requests, responses, depth] = [0, 0, 0]
   let tunnel: Dissector | undefined
   let responseMethod = ''
   /** Of the last response. */
   let version: string | undefined
+  /** The request of HTTP/0.9, which has no end but the end of its side. */
+  let oldStyle: number | undefined
 
   function transaction(number: number, ts: number): Transaction {
     const known = pending.get(number)
     if (known !== undefined) return known
     const fresh: Transaction = {
       ts,
-      depth: ++depth,
+      depth: ++exchange.depth,
       requestBody: 0,
       responseBody: 0,
-      range: false,
       files: [[], []],
       filenames: [[], []],
     }
@@ -107,7 +151,7 @@ function createHttp(session: Session): Dissector {
     if (pending.size > MAX_PENDING) {
       session.weird(ts, 'HTTP_excessive_pipelining')
       for (const waiting of [...pending.keys()].filter((key) => key !== number)) write(waiting)
-      responses = requests
+      exchange.responses = exchange.requests
     }
     return fresh
   }
@@ -118,7 +162,7 @@ function createHttp(session: Session): Dissector {
     pending.delete(number)
     const [orig, resp] = t.files
     const list = (values: string[]) => (values.length > 0 ? values : undefined)
-    const mimes = (files: FileSink[]) => list(files.flatMap((file) => file.mime() ?? []))
+    const mimes = (files: Carried[]) => list(files.flatMap(({ file, known }) => (known ? [] : (file.mime() ?? []))))
     session.emit('http', t.ts, {
       trans_depth: t.depth,
       method: t.method,
@@ -137,10 +181,10 @@ function createHttp(session: Session): Dissector {
       tags: [],
       username: t.username,
       proxied: t.proxied,
-      orig_fuids: list(orig.map((file) => file.fuid)),
+      orig_fuids: list(orig.map(({ file }) => file.fuid)),
       orig_filenames: list(t.filenames[0]),
       orig_mime_types: mimes(orig),
-      resp_fuids: list(resp.map((file) => file.fuid)),
+      resp_fuids: list(resp.map(({ file }) => file.fuid)),
       resp_filenames: list(t.filenames[1]),
       resp_mime_types: mimes(resp),
     })
@@ -151,36 +195,42 @@ function createHttp(session: Session): Dissector {
     let head = newHead()
     let body: Body | undefined
     const index = fromOriginator ? 0 : 1
-    const current = (ts: number) => transaction(fromOriginator ? requests : responses, ts)
+    const current = (ts: number) => transaction(fromOriginator ? exchange.requests : exchange.responses, ts)
     return createHttpReader({
       startLine(line, ts) {
         head = newHead()
+        exchange.inMessage = true
         return own.startLine(line, ts)
       },
       header(name, value, ts) {
+        if (name.toLowerCase() === 'content-disposition' && !exchange.inMessage) {
+          session.weird(ts, 'missing_HTTP_entity', 'HTTP')
+          return
+        }
         readHead(head, name.toLowerCase(), value)
         own.header(name.toLowerCase(), value, current(ts))
       },
       headersDone(ts) {
         if (head.badLength !== undefined)
           session.weird(ts, 'HTTP_bad_content_length', 'HTTP', textOfLatin1(head.badLength))
-        if (head.badRange !== undefined)
-          session.weird(
-            ts,
-            'HTTP_content_range_cannot_parse',
-            'HTTP',
-            textOfLatin1(head.badRange.replace(/^bytes\s+/i, '')),
-          )
+        if (head.badRange !== undefined && !fromOriginator) {
+          const range = textOfLatin1(head.badRange.replace(/^bytes\s+/i, ''))
+          session.weird(ts, 'HTTP_content_range_cannot_parse', 'HTTP', range)
+        }
+        for (const name of oddHeads(head)) session.weird(ts, name, 'HTTP')
         const plan = own.plan(head, ts)
         if (plan.kind === 'none' || plan.kind === 'handed over') return plan
         const files = current(ts)
         const shared =
-          !fromOriginator && files.range ? `${session.flow.origAddr} ${files.host} ${files.uri}` : undefined
+          !fromOriginator && files.statusCode === PARTIAL_CONTENT
+            ? `${session.flow.origAddr} ${files.host} ${files.uri}`
+            : undefined
         body = createBody(session, fromOriginator, head, {
           shared,
           onFile(file, filename) {
-            if (files.files[index].length >= MAX_FILES_PER_SIDE || files.files[index].includes(file)) return
-            files.files[index].push(file)
+            const carried = files.files[index]
+            if (carried.length >= MAX_FILES_PER_SIDE || carried.some((each) => each.file === file)) return
+            carried.push({ file, known: file.mime() !== undefined })
             if (filename !== undefined) files.filenames[index].push(textOfLatin1(filename))
           },
         })
@@ -190,26 +240,37 @@ function createHttp(session: Session): Dissector {
       bodyGap: (length, ts) => body?.gap(length, ts),
       messageDone(ts) {
         body?.end(ts)
+        exchange.inMessage = false
         own.done(body?.length() ?? 0, ts)
         body = undefined
       },
       foreign: (bytes, ts) => tunnel?.data(fromOriginator, bytes, ts),
-      weird: (name, ts, addl) => session.weird(ts, name, 'HTTP', addl),
+      weird: (name, ts, addl, source = 'HTTP') => session.weird(ts, name, source, addl),
     })
+  }
+
+  /** This is no HTTP, or none any longer. */
+  function giveUp(ts: number, reason: string): false {
+    if (exchange.confirmed) {
+      reportViolation(session, ts, { analyzer: 'HTTP', service: 'http', reason })
+      request.skip()
+      response.skip()
+    }
+    session.reject('http')
+    return false
   }
 
   const request = side(true, {
     startLine(line, ts) {
       const parsed = parseRequestLine(line.trimStart())
       if (parsed === undefined) {
-        session.reject('http')
         session.weird(ts, /HTTP\/\d/.test(line) ? 'bad_HTTP_request_with_version' : 'bad_HTTP_request', 'HTTP')
-        return false
+        return giveUp(ts, 'not a http request line')
       }
       // After responses that nobody asked for, the two sides are in step again.
-      if (responses > requests) session.weird(ts, 'HTTP_response_before_request')
-      requests = Math.max(requests, responses) + 1
-      const t = transaction(requests, ts)
+      if (exchange.responses > exchange.requests) session.weird(ts, 'HTTP_response_before_request')
+      exchange.requests = Math.max(exchange.requests, exchange.responses) + 1
+      const t = transaction(exchange.requests, ts)
       t.method = textOfLatin1(parsed.method)
       t.uri = textOfLatin1(unescapeUri(parsed.uri))
       if (parsed.uri.endsWith('%')) session.weird(ts, 'illegal_%_at_end_of_URI', 'HTTP')
@@ -220,8 +281,10 @@ function createHttp(session: Session): Dissector {
       if (methods.length > 10 * MAX_PENDING) methods.shift()
       if (!KNOWN_METHODS.has(parsed.method)) session.weird(ts, 'unknown_HTTP_method', undefined, t.method)
       session.confirm('http')
+      exchange.confirmed = true
       if (parsed.version !== undefined) return true
       if (parsed.method !== 'GET') session.weird(ts, 'invalid_http_09_request_method', 'HTTP', t.method)
+      oldStyle = exchange.requests
       response.oldStyle(ts)
       return false
     },
@@ -231,7 +294,7 @@ function createHttp(session: Session): Dissector {
       return head.contentLength === undefined ? { kind: 'none' } : { kind: 'length', length: head.contentLength }
     },
     done(length, ts) {
-      transaction(requests, ts).requestBody = length
+      transaction(exchange.requests, ts).requestBody = length
     },
   })
 
@@ -239,20 +302,18 @@ function createHttp(session: Session): Dissector {
     startLine(line, ts) {
       // The answer to HTTP/0.9 is nothing but a body.
       const match = line === OLD_STYLE ? ['', '0.9', '0', '<empty>'] : STATUS_LINE.exec(line)
-      if (match === null) {
-        session.reject('http')
-        return false
-      }
-      const last = pending.get(responses)
+      if (match === null) return giveUp(ts, 'not a http reply line')
+      const last = pending.get(exchange.responses)
       const afterInfo = last?.statusCode !== undefined && last.statusCode >= 100 && last.statusCode < 200
       if (!afterInfo) {
-        responses++
+        exchange.responses++
         responseMethod = methods.shift() ?? ''
       }
-      const t = transaction(responses, ts)
+      const t = transaction(exchange.responses, ts)
       if (/^http/.test(line)) session.weird(ts, 'lowercase_HTTP_keyword', 'HTTP')
-      if (version !== undefined && version !== match[1]) session.weird(ts, 'HTTP_version_mismatch', 'HTTP')
-      version = match[1]
+      const said = /^\d+\.\d+/.exec(match[1] ?? '')?.[0] ?? '0.0'
+      if (version !== undefined && version !== said) session.weird(ts, 'HTTP_version_mismatch', 'HTTP')
+      version = said
       t.version = version
       t.statusCode = Number(match[2])
       t.statusMsg = textOfLatin1(match[3] ?? '')
@@ -265,15 +326,15 @@ function createHttp(session: Session): Dissector {
     header: () => {},
     plan: responsePlan,
     done(length, ts) {
-      const t = transaction(responses, ts)
+      const t = transaction(exchange.responses, ts)
       t.responseBody = length
       const informational = t.statusCode !== undefined && t.statusCode >= 100 && t.statusCode < 200
-      if (!informational) write(responses)
+      if (!informational) write(exchange.responses)
     },
   })
 
   function responsePlan(head: Head, ts: number): BodyPlan {
-    const status = pending.get(responses)?.statusCode ?? 0
+    const status = pending.get(exchange.responses)?.statusCode ?? 0
     if (status === 101 && head.upgrade !== undefined) {
       tunnel = session.handOver(head.upgrade, ts)
       request.skip()
@@ -283,7 +344,8 @@ function createHttp(session: Session): Dissector {
       tunnel = session.handOver('any', ts)
       return { kind: 'handed over' }
     }
-    if (responseMethod === 'HEAD' || status < 200 || status === 204 || status === 304) return { kind: 'none' }
+    if (responseMethod === 'HEAD' || (status >= 100 && status < 200) || status === 204 || status === 304)
+      return { kind: 'none' }
     if (head.chunked) return { kind: 'chunked' }
     if (head.contentLength !== undefined) return { kind: 'length', length: head.contentLength }
     return { kind: 'close' }
@@ -300,7 +362,10 @@ function createHttp(session: Session): Dissector {
     },
     finished(fromOriginator, ts) {
       if (tunnel !== undefined) tunnel.finished?.(fromOriginator, ts)
-      else (fromOriginator ? request : response).end(ts)
+      else (fromOriginator ? request : response).end(ts, true)
+      // Its answer is logged already: what ends here stands alone.
+      if (fromOriginator && oldStyle !== undefined && !pending.has(oldStyle)) transaction(oldStyle, ts)
+      if (fromOriginator) oldStyle = undefined
     },
     end(ts) {
       request.end(ts)
@@ -309,6 +374,16 @@ function createHttp(session: Session): Dissector {
       for (const number of [...pending.keys()]) write(number)
     },
   }
+}
+
+/** What is odd about a message's headers as a whole. */
+function oddHeads({ contentLength, contentRange, expectsContinue }: Head): string[] {
+  const odd: string[] = []
+  if (contentLength === 0 && expectsContinue) odd.push('HTTP_content_length_0_and_expect_100_cont')
+  if (contentRange !== undefined && contentLength !== undefined) {
+    if (contentRange.last - contentRange.first + 1 !== contentLength) odd.push('HTTP_range_not_matching_len')
+  }
+  return odd
 }
 
 interface SideParts {
@@ -339,7 +414,6 @@ function requestHeader(name: string, value: string, t: Transaction): void {
   else if (name === 'referer') t.referrer = textOfLatin1(value)
   else if (name === 'origin') t.origin = textOfLatin1(value)
   else if (name === 'authorization' || name === 'proxy-authorization') t.username ??= basicUser(value)
-  else if (name === 'range') t.range = true
   else if (PROXY_HEADERS.has(name)) {
     t.proxied ??= []
     t.proxied.push(`${name.toUpperCase()} -> ${textOfLatin1(value)}`)
@@ -354,7 +428,14 @@ function basicUser(value: string): string | undefined {
   return colon < 0 ? '<problem-decoding>' : textOfLatin1(plain.slice(0, colon))
 }
 
-const newHead = (): Head => ({ chunked: false, contentType: '', disposition: '', close: false, keepAlive: false })
+const newHead = (): Head => ({
+  chunked: false,
+  contentType: '',
+  disposition: '',
+  expectsContinue: false,
+  close: false,
+  keepAlive: false,
+})
 
 function readHead(head: Head, name: string, value: string): void {
   switch (name) {
@@ -379,6 +460,9 @@ function readHead(head: Head, name: string, value: string): void {
       head.contentRange = parseRange(value)
       if (head.contentRange === undefined) head.badRange = value
       break
+    case 'expect':
+      if (/100-continue/i.test(value)) head.expectsContinue = true
+      break
     case 'upgrade':
       head.upgrade = value.toLowerCase().trim()
       break
@@ -390,11 +474,17 @@ function readHead(head: Head, name: string, value: string): void {
   }
 }
 
-function parseRange(value: string): { first: number; total?: number } | undefined {
+interface ContentRange {
+  first: number
+  last: number
+  total?: number
+}
+
+function parseRange(value: string): ContentRange | undefined {
   const range = /^bytes\s+(\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)/i.exec(value)
-  return range === null
-    ? undefined
-    : { first: Number(range[1]), total: range[3] === '*' ? undefined : Number(range[3]) }
+  if (range === null) return undefined
+  const [first, last] = [Number(range[1]), Number(range[2])]
+  return { first, last, total: range[3] === '*' ? undefined : Number(range[3]) }
 }
 
 interface Body {
@@ -438,6 +528,10 @@ function createBody(
               if (shared === undefined) leaf?.end(ts)
             },
           }
+        },
+        onNoHeader: (ts) => session.weird(ts, 'http_no_crlf_in_header_list', 'HTTP'),
+        onHeader(name, _value, _depth, ts) {
+          if (name === 'transfer-encoding') session.weird(ts, 'HTTP_nested_transfer_encoding_header', 'HTTP')
         },
         onTooDeep: (ts) => session.weird(ts, 'exceeded_mime_max_depth', 'HTTP', '100'),
       },

@@ -20,8 +20,10 @@ interface LeafSink {
 export interface EntityOptions {
   /** Called for each leaf when its headers are known; it may have no data at all. `ordinal`: entities so far. */
   openLeaf(headers: EntityHeaders, ordinal: number): LeafSink
-  onHeader?: (name: string, value: string, depth: number) => void
+  onHeader?: (name: string, value: string, depth: number, ts: number) => void
   onTooDeep?: (ts: number) => void
+  /** A line among headers that is none. It ends them then; without this it is passed over. */
+  onNoHeader?: (ts: number) => void
 }
 
 export interface Entity {
@@ -56,6 +58,7 @@ interface Level {
   decode?: (bytes: Buffer, last: boolean) => Buffer
   /** The line end that belongs to the body only if no boundary follows. */
   heldEol: Buffer
+  heldAt: number
 }
 
 /** A whole message (`headers` absent: it begins with them) or the body of one whose headers are known. */
@@ -67,7 +70,7 @@ export function createEntity(options: EntityOptions, known?: { contentType: stri
 
   function open(depth: number): void {
     entities++
-    levels.push({ mode: 'headers', depth, headers: {}, heldEol: NOTHING })
+    levels.push({ mode: 'headers', depth, headers: {}, heldEol: NOTHING, heldAt: 0 })
   }
 
   open(known === undefined ? 1 : 0)
@@ -126,6 +129,8 @@ export function createEntity(options: EntityOptions, known?: { contentType: stri
     if (whole && bytes[0] === 0x2d && bytes[1] === 0x2d) {
       const found = boundaryAt(bytes.toString('latin1', 0, 200))
       if (found !== undefined) {
+        // Only what is directly a part gives its last line end to the boundary; an attached message keeps it.
+        if (levels[found.index + 1]?.mode === 'ignored') deliverHeld()
         closeAbove(found.index, ts)
         const depth = levels[found.index]?.depth ?? 0
         if (!found.last && levels.length < MAX_DEPTH) open(depth + 1)
@@ -138,7 +143,13 @@ export function createEntity(options: EntityOptions, known?: { contentType: stri
       deliver(level, level.heldEol, ts)
       deliver(level, bytes, ts)
       level.heldEol = eol.length > 0 ? Buffer.from(eol) : NOTHING
+      level.heldAt = ts
     }
+  }
+
+  function deliverHeld(): void {
+    const level = levels.at(-1) as Level
+    if (level.mode === 'leaf') deliver(level, level.heldEol, level.heldAt)
   }
 
   function deliver(level: Level, bytes: Buffer, ts: number): void {
@@ -150,7 +161,7 @@ export function createEntity(options: EntityOptions, known?: { contentType: stri
   function takeHeader(level: Level, bytes: Buffer, ts: number): void {
     const text = bytes.toString('latin1')
     if (text === '') {
-      reportHeader(level)
+      reportHeader(level, ts)
       headersDone(level, ts)
       return
     }
@@ -159,17 +170,22 @@ export function createEntity(options: EntityOptions, known?: { contentType: stri
       if (value.length < MAX_LINE_BYTES) level.headers[level.lastHeader] = value + text
       return
     }
-    reportHeader(level)
+    reportHeader(level, ts)
     const colon = text.indexOf(':')
-    if (colon <= 0) return
+    if (colon <= 0) {
+      if (options.onNoHeader === undefined) return
+      options.onNoHeader(ts)
+      headersDone(level, ts)
+      return
+    }
     const name = text.slice(0, colon).trim().toLowerCase()
     level.lastHeader = name
     level.headers[name] = text.slice(colon + 1).trim()
   }
 
-  function reportHeader(level: Level): void {
+  function reportHeader(level: Level, ts: number): void {
     if (level.lastHeader !== undefined)
-      options.onHeader?.(level.lastHeader, level.headers[level.lastHeader] ?? '', level.depth)
+      options.onHeader?.(level.lastHeader, level.headers[level.lastHeader] ?? '', level.depth, ts)
     level.lastHeader = undefined
   }
 
@@ -199,9 +215,9 @@ export function createEntity(options: EntityOptions, known?: { contentType: stri
       if (line.length > 0) takeLine(line, NOTHING, !midLine, ts)
       const last = levels.at(-1) as Level
       if (last.mode === 'headers') {
-        reportHeader(last)
+        reportHeader(last, ts)
         if (levels.length === 1) headersDone(last, ts)
-      } else if (last.mode === 'leaf' && known !== undefined) deliver(last, last.heldEol, ts)
+      } else if (known !== undefined || levels.every(({ boundary }) => boundary === undefined)) deliverHeld()
       closeAbove(-1, ts)
     },
   }

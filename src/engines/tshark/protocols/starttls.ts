@@ -1,6 +1,6 @@
 /**
- * IMAP (RFC 3501), POP3 (RFC 1939, 2595) and XMPP (RFC 6120): Zeek has no log of them by default. They count as
- * the flow's service, and what follows their STARTTLS is followed as TLS.
+ * IMAP (RFC 3501) and XMPP (RFC 6120): Zeek has no log of them by default. They count as the flow's service, and
+ * what follows their STARTTLS is followed as TLS.
  */
 
 import type { Dissector, Protocol, Session } from './protocol.ts'
@@ -16,7 +16,6 @@ interface Kind {
 
 const KINDS = {
   imap: { service: 'imap', ask: /^\S+ STARTTLS\s*$/im, agree: /^\S+ OK\b[^\n]*\n/im, greeting: /^\* OK\b/ },
-  pop3: { service: 'pop3', ask: /^STLS\s*$/im, agree: /^\+OK\b[^\n]*\n/im, greeting: /^\+OK\b/ },
   xmpp: {
     service: 'xmpp',
     ask: /<starttls\b[^>]*xmpp-tls/i,
@@ -33,18 +32,6 @@ export const imap: Protocol = {
   logs: [],
   tcpPorts: [143],
   dissect: (session) => follow(session, KINDS.imap),
-}
-export const pop3: Protocol = {
-  name: 'pop3',
-  logs: [],
-  tcpPorts: [110],
-  recognize(originator, responder, transport) {
-    if (transport !== 'tcp') return false
-    const [request, reply] = [originator.toString('latin1'), responder.toString('latin1')]
-    if (reply.length >= 4 && !/^\+OK\b/.test(reply)) return false
-    return /^(?:USER|APOP|CAPA|AUTH|STLS)\b/im.test(request) && /^\+OK\b/.test(reply) ? true : undefined
-  },
-  dissect: (session) => follow(session, KINDS.pop3),
 }
 export const xmpp: Protocol = {
   name: 'xmpp',

@@ -9,6 +9,7 @@ import type { Dissector, Protocol, Session } from './protocol.ts'
 import { cipherName } from './tls-ciphers.ts'
 import { certificates, clientHello, type Hello, namedCurve, serverHello, stapledResponse } from './tls-handshake.ts'
 import { alertName, curveName, HANDSHAKE_LETTERS, isTls13, versionName } from './tls-names.ts'
+import { reportViolation } from './violation.ts'
 import { type Certificate, matchesHost, parseCertificate } from './x509.ts'
 
 const CHANGE_CIPHER_SPEC = 20
@@ -23,7 +24,7 @@ const DTLS_HEADER_BYTES = 13
 
 export const ssl: Protocol = {
   name: 'ssl',
-  logs: ['ssl', 'x509'],
+  logs: ['ssl', 'x509', 'analyzer'],
   tcpPorts: [443, 563, 585, 614, 636, 989, 990, 992, 993, 995, 5223],
   recognize(originator, responder, transport) {
     if (transport !== 'tcp') return false
@@ -64,6 +65,8 @@ interface Handshake {
   message(fromOriginator: boolean, type: number, body: Buffer, ts: number): void
   version(): number
   done(): boolean
+  /** The client's hello is there. */
+  begun(): boolean
   end(ts: number): void
   mark(fromClient: boolean, letter: string): void
   ssl2(kind: 'client' | 'server', values: { cipher?: number; certificate?: Buffer }, ts: number): void
@@ -179,8 +182,11 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     const isClient = fromClient(fromOriginator)
     if (type === 2) takeServerHello(isClient, body)
     else mark(isClient, HANDSHAKE_LETTERS[type] ?? 'z')
-    if (type === 1) client = clientHello(body, isDtls) ?? client
-    else if (type === 12) curve = namedCurve(body) ?? curve
+    if (type === 1) {
+      client = clientHello(body, isDtls) ?? client
+      if (client !== undefined) session.confirm(isDtls ? 'dtls' : 'ssl')
+    }
+    if (type === 12) curve = namedCurve(body) ?? curve
     else if (type === 16) keyExchanged = true
     else if (type === 11 && !(version !== undefined && isTls13(version))) takeCertificates(isClient, body, ts)
     else if (type === 22) takeStaple(fromOriginator, body, ts)
@@ -243,6 +249,7 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     ssl2,
     version: () => version ?? 0,
     done: () => logged,
+    begun: () => client !== undefined,
     end: (ts) => {
       if (start.ts !== undefined) write(ts)
     },
@@ -275,6 +282,11 @@ function overTcp(session: Session): Dissector {
     }
     if (buffer.length < 5) return 0
     const [type, length] = [buffer[0] as number, buffer.readUInt16BE(3)]
+    if (handshake.begun() && buffer[1] !== 3 && buffer[1] !== 0x7f) {
+      const reason = `Invalid version late in TLS connection. Packet reported version: ${buffer.readUInt16BE(1)}`
+      reportViolation(session, ts, { analyzer: 'SSL', service: 'ssl', reason })
+      return -1
+    }
     const known = type >= CHANGE_CIPHER_SPEC && type <= HEARTBEAT
     if (!known || (buffer[1] !== 3 && buffer[1] !== 0x7f) || length > MAX_RECORD_BYTES) return -1
     if (buffer.length < 5 + length) return 0

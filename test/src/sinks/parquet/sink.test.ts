@@ -118,6 +118,25 @@ describe('event ids', () => {
     }
   })
 
+  it('are right where an hour is a statement of its own, over chunks that hold two hours and lines that are no record', async () => {
+    const dir = await scratchDir()
+    const lines = Array.from({ length: 100_000 }, (_, i) => (i % 1000 === 7 ? 'x' : conn(HOUR + i * 0.072, i)))
+    const parts = [lines.slice(0, 30_000), lines.slice(30_000, 70_000), lines.slice(70_000)]
+    const firsts = [0, 30_000, 70_000]
+    const chunks = await Promise.all(
+      parts.map((part, i) => chunkOf(dir, 'conn', part, { firstOrdinal: firsts[i] as number })),
+    )
+    const { result, stagingDir } = await writeChunks(chunks)
+    expect(result.files.map(({ path, rows }) => [path.slice(5, 39), rows])).toEqual([
+      ['year=2026/month=01/day=01/hour=00/', 49_950],
+      ['year=2026/month=01/day=01/hour=01/', 49_950],
+    ])
+    const list = result.files.map(({ path }) => `'${join(stagingDir, path)}'`).join(', ')
+    const [row] = await query(`SELECT count(*) AS n, count(DISTINCT event_id) AS ids,
+      count(*) FILTER (event_id = 'c0ffee000000000000000000-conn-' || flow_id[2:]) AS right_ids FROM read_parquet([${list}])`)
+    expect(row).toEqual({ n: 99_900, ids: 99_900, right_ids: 99_900 })
+  })
+
   it('are the same when a request is repeated in other groups', async () => {
     const dir = await scratchDir()
     const chunks = await Promise.all(

@@ -1,0 +1,162 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { readCapture } from '../../../../src/capture/reader.ts'
+import { openTsharkEngine, type TsharkEngineOptions } from '../../../../src/engines/tshark/engine.ts'
+import { PARTS, PARTS_FROM_BYTES } from '../../../../src/engines/tshark/parts.ts'
+import type { Engine } from '../../../../stages/ports.ts'
+import { accountBalances } from '../../../../state/capture.ts'
+import { PipelineError } from '../../../../state/errors.ts'
+import { scratch } from '../../capture/files.ts'
+import { captureOf, request } from '../capture-of.ts'
+import { ip4, type Sent, udp } from '../flows/packets.ts'
+
+const SAMPLE = new URL('../../../fixtures/sample.pcap', import.meta.url).pathname
+const CORPUS = new URL('../../../../../shared/corpus/', import.meta.url).pathname
+const POISONED = new URL('../../../support/poisoned-worker.ts', import.meta.url)
+const here = existsSync(CORPUS)
+const where = here ? '' : ' (skipped: no ../shared/corpus here)'
+
+async function convert(engine: Engine, capturePath: string) {
+  const ask = await request(capturePath)
+  const result = await engine.convert(ask)
+  const lines: Record<string, string[]> = {}
+  for (const name of (await readdir(ask.outDir)).sort())
+    lines[name] = (await readFile(join(ask.outDir, name), 'utf8')).trimEnd().split('\n')
+  return { result, lines }
+}
+
+const convertWith = async (path: string, options: TsharkEngineOptions) => convert(await openTsharkEngine(options), path)
+
+const sorted = (lines: Record<string, string[]>) =>
+  Object.fromEntries(Object.entries(lines).map(([log, all]) => [log, [...all].sort()]))
+
+/** Questions of many hosts to one server, so many bytes each. */
+const questions = (count: number, size = 100): Sent[] =>
+  Array.from({ length: count }, (_, n) => ({
+    at: n / 1000,
+    data: ip4({
+      src: `10.0.${(n >> 8) & 255}.${n & 255}`,
+      dst: '192.0.2.1',
+      protocol: 17,
+      payload: udp(40_000 + (n & 1023), 9999, Buffer.alloc(size, `question ${n} `)),
+    }),
+  }))
+
+const says = (host: string, words: string, at = 0): Sent => ({
+  at,
+  data: ip4({ src: host, dst: '198.51.100.7', protocol: 17, payload: udp(5000, 6000, words) }),
+})
+
+describe('a capture in parts', () => {
+  it('gives the same lines in the same order, however many workers there are', async () => {
+    const path = await captureOf(join(await scratch(), 'large.pcap'), questions(7500, 1200))
+    expect(readFileSync(path).length).toBeGreaterThan(PARTS_FROM_BYTES)
+    const [one, two, three] = [
+      await convertWith(path, { parallel: 1 }),
+      await convertWith(path, { parallel: 2 }),
+      await convertWith(path, { parallel: 3 }),
+    ]
+    expect(one.lines['conn.ndjson']).toHaveLength(7500)
+    expect(two).toEqual(one)
+    expect(three).toEqual(one)
+  })
+
+  it('gives the records that it gives as a whole, uids included', async () => {
+    const whole = await convertWith(SAMPLE, { parallel: 1 })
+    const parts = await convertWith(SAMPLE, { parallel: 2, partsFromBytes: 0 })
+    expect(sorted(parts.lines)).toEqual(sorted(whole.lines))
+    expect(parts.result.packets).toEqual(whole.result.packets)
+    expect(parts.result.logs).toEqual(whole.result.logs)
+  })
+
+  // A packet of the year 1970 or 2100 moves the clock for all flows of its part; as a whole, for all flows.
+  const TIMES_JUMP = new Set(['brimcap--in.pcap', 'brimcap--zero.pcap'])
+
+  it.skipIf(!here)(
+    `gives the records that it gives as a whole, over captures of every kind${where}`,
+    { timeout: 240_000 },
+    async () => {
+      const whole = await openTsharkEngine({ parallel: 1 })
+      const parts = await openTsharkEngine({ parallel: 2, partsFromBytes: 0 })
+      const plain = join(await scratch(), 'plain')
+      const different: string[] = []
+      let captures = 0
+      for (const dir of ['pcaps', 'pcaps-unpaired'])
+        for (const name of readdirSync(join(CORPUS, dir))) {
+          const bytes = readFileSync(join(CORPUS, dir, name))
+          writeFileSync(plain, name.endsWith('.gz') ? gunzipSync(bytes) : bytes)
+          try {
+            const [a, b] = [await convert(whole, plain), await convert(parts, plain)]
+            captures++
+            const same =
+              JSON.stringify([sorted(a.lines), a.result.packets]) ===
+              JSON.stringify([sorted(b.lines), b.result.packets])
+            if (!same && !TIMES_JUMP.has(name)) different.push(name)
+          } catch (error) {
+            if (!(error instanceof PipelineError && error.code === 'capture_not_recognized')) throw error
+          }
+        }
+      expect(different).toEqual([])
+      expect(captures).toBeGreaterThan(500)
+    },
+  )
+})
+
+async function poisoned(words: string, options: TsharkEngineOptions = {}) {
+  const path = await captureOf(join(await scratch(), 'poisoned.pcap'), [
+    ...questions(300),
+    says('10.9.9.9', 'good day', 1),
+    says('10.9.9.9', words, 2),
+    says('10.9.9.9', 'goodbye', 3),
+  ])
+  const handed: { text: string; packets: number; reason: string }[] = []
+  const { result, lines } = await convertWith(path, {
+    parallel: 2,
+    worker: POISONED,
+    onPoison: async (file, reason) => {
+      let [text, packets] = ['', 0]
+      await readCapture(file, {
+        onPacket({ buffer, offset, capLen }) {
+          text += buffer.toString('latin1', offset, offset + capLen)
+          packets++
+        },
+      })
+      handed.push({ text, packets, reason })
+    },
+    ...options,
+  })
+  return { result, conn: lines['conn.ndjson']?.map((line) => JSON.parse(line)) ?? [], handed }
+}
+
+describe('a capture that no worker can take', { timeout: 120_000 }, () => {
+  it.each([
+    ['stands still', 'STAND STILL', 'the dissection stood still', { silenceMs: 1000 }],
+    ['outgrows its memory', 'EAT MEMORY', 'more than 64 MB of memory', { memoryBytes: 64 << 20 }],
+  ])('loses only the hosts on which a worker %s: they are handed out, and counted', async (_, words, why, options) => {
+    for (const partsFromBytes of [0, Number.POSITIVE_INFINITY]) {
+      const { result, conn, handed } = await poisoned(words, { ...options, partsFromBytes })
+      expect(handed).toEqual([
+        {
+          text: expect.stringContaining(words),
+          packets: result.packets.skipped.poison,
+          reason: expect.stringContaining(why),
+        },
+      ])
+      expect(handed[0]?.text).toContain('goodbye')
+      expect(accountBalances(result.packets)).toBe(true)
+      expect(result.packets.inFile).toBe(303)
+      // A part holds what hashing brings together: the hosts of one in so many.
+      expect(result.packets.skipped.poison).toBeLessThan(3 + (300 / PARTS) * 4)
+      expect(conn).toHaveLength(result.packets.decoded)
+      expect(conn.filter((row) => row['id.orig_h'] === '10.9.9.9')).toEqual([])
+      expect(result.warnings.join()).toMatch(/\d+ packets set aside: /)
+    }
+  })
+
+  it('is handed on as a failure when a worker ends by itself: that is a bug, not the capture', async () => {
+    await expect(poisoned('GO AWAY')).rejects.toMatchObject({ code: 'engine_failed', retryable: true })
+  })
+})
