@@ -229,6 +229,7 @@ export class FlowBook {
       respPort: this.portOf(flow, false),
       localOrig: this.isLocal(flow, true),
       localResp: this.isLocal(flow, false),
+      partial: flow.partial,
     }
   }
 
@@ -236,7 +237,7 @@ export class FlowBook {
     if (flow.uid === '') {
       const at = flow.slot * KEY_WORDS
       const key = this.map.keys.subarray(at, at + KEY_WORDS)
-      flow.uid = this.uid(key, flow.startSeconds, flow.startNanos, flow.occurrence)
+      flow.uid = this.uid(key, flow.startSeconds, flow.startNanos, flow.occurrence, flow.begunIn)
     }
     return flow.uid
   }
@@ -277,6 +278,7 @@ export class FlowBook {
       firstIsOrig: flow.firstFromA === flow.origIsA,
       startTime: flow.start,
       duration: flow.last - flow.start,
+      partial: flow.partial,
       connState: connState(flow),
       history: flow.history,
       missedBytes: flow.orig.missed + flow.resp.missed,

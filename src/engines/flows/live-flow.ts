@@ -65,6 +65,10 @@ export class LiveFlow {
   readonly start: number
   last: number
   history = ''
+  /** TCP whose first packet was no SYN. */
+  partial = false
+  /** The caller's. */
+  state: unknown = undefined
   /** Both sides closed it; what comes now is no part of its duration unless it brings payload. */
   closed = false
   /** Letters recorded so far. */
@@ -75,6 +79,8 @@ export class LiveFlow {
   parents: string[] | undefined = undefined
   /** Innermost tunnel of the last packet, '' for none. */
   tunnel = ''
+  /** The tunnel in which it began, '' for none. */
+  begunIn = ''
   tunnelChanges = 0
   /** Zeek stopped looking into the payload. */
   stopped = false

@@ -48,11 +48,11 @@ const MAX_SNIFFS = 4
 /** Protocols and ports come from hostile bytes: no more than this many different ones are counted. */
 const MAX_ODD_PORTS = 4096
 
-export function createFlowTable(options: FlowTableOptions): FlowTable {
-  return new Table(options)
+export function createFlowTable<State = unknown>(options: FlowTableOptions<State>): FlowTable<State> {
+  return new Table<State>(options)
 }
 
-class Table implements FlowTable {
+class Table<State> implements FlowTable<State> {
   readonly payload: PayloadView = { buffer: Buffer.alloc(0), offset: 0, length: 0, transport: 0 }
   private readonly now: Now = { time: 0, seconds: 0, nanos: 0, ordinal: 0 }
   private readonly book: FlowBook
@@ -81,7 +81,7 @@ class Table implements FlowTable {
   private readonly protocols: Record<string, number> = {}
   private readonly oddPorts = new Map<string, OddPort>()
 
-  constructor({ captureId, localNets, onFlow, onTunnel, onWeird }: FlowTableOptions) {
+  constructor({ captureId, localNets, onFlow, onTunnel, onWeird }: FlowTableOptions<State>) {
     this.tunnels = new Encapsulation(captureId, onTunnel)
     this.weirds = createWeirds(this.now, onWeird)
     this.book = new FlowBook(this.now, {
@@ -90,7 +90,7 @@ class Table implements FlowTable {
       onEnd: (live, flow) => {
         if (live.tunnelRef) this.tunnels.close(live.tunnelRef, this.now.time)
         this.count(flow.sniffed ?? flow.portGuess, flow.sniffed, flow.portGuess, flow.transport, flow.resp.port)
-        onFlow(flow)
+        onFlow(flow, live.state as State | undefined)
       },
     })
   }
@@ -119,17 +119,33 @@ class Table implements FlowTable {
     return this.last?.alive ? this.book.identity(this.last) : undefined
   }
 
+  uid(): string | undefined {
+    return this.last?.alive ? this.book.uidOf(this.last) : undefined
+  }
+
+  get state(): State | undefined {
+    return this.last?.state as State | undefined
+  }
+
+  set state(state: State | undefined) {
+    if (this.last?.alive) this.last.state = state
+  }
+
+  get ipProto(): number {
+    return this.last?.protocol ?? 0
+  }
+
+  get lastTime(): number {
+    return this.last?.last ?? 0
+  }
+
   get fromOriginator(): boolean {
     return this.last !== undefined && this.lastFromA === this.last.origIsA
   }
 
   packet(packet: Packet): FlowEntry {
-    const { buffer, offset, capLen, now } = {
-      buffer: packet.buffer,
-      offset: packet.offset,
-      capLen: packet.capLen,
-      now: this.now,
-    }
+    const { buffer, offset, capLen } = packet
+    const { now } = this
     this.packets++
     now.ordinal = packet.number
     now.seconds = packet.seconds
@@ -177,6 +193,9 @@ class Table implements FlowTable {
       if (again !== '') this.weirds.ofPacket(again, 'IP', undefined, who)
       if (again !== '' || ip.fragment) return this.give('reassembled datagram', true)
     }
+    // Of the innermost datagram: what a tunnel carries may have none.
+    this.payload.length = 0
+    this.payload.transport = ip.protocol
     switch (ip.protocol) {
       case TCP:
         return this.tcp(ip)
@@ -239,7 +258,10 @@ class Table implements FlowTable {
       flow = undefined
     }
     const begun = flow === undefined
-    flow ??= this.beginTcp(ip, fromA, srcPort, dstPort, before)
+    if (flow === undefined) {
+      flow = this.beginTcp(ip, fromA, srcPort, dstPort, before)
+      flow.partial = (segment.flags & SYN) === 0
+    }
     const isOrig = fromA === flow.origIsA
     if (flow.tunnel !== this.tunnels.current) this.changeTunnel(flow, isOrig)
     const closed = flow.closed
@@ -247,6 +269,8 @@ class Table implements FlowTable {
     const header = ((buffer[at + 12] as number) >> 4) * 4
     if (header < 20 || header > captured) {
       this.flowWeird(flow, header < 20 ? 'bad_TCP_header_len' : 'truncated_header', 'TCP')
+      // Nothing of it counts: the view must not show the rest of an earlier segment.
+      segment.flags = segment.length = segment.ack = 0
       return this.entryOf(flow, fromA)
     }
     this.countPacket(flow, isOrig, ip)
@@ -434,6 +458,7 @@ class Table implements FlowTable {
       setMacs(flow, ip.buffer, link.srcMac, link.dstMac, flip)
     const { current } = this.tunnels
     flow.tunnel = current
+    flow.begunIn = current
     if (current !== '') {
       flow.parents = [current]
       this.tunnels.register(this.now.time)

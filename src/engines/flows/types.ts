@@ -44,6 +44,8 @@ export interface Flow {
   startTime: number
   /** Last packet minus first packet, seconds. */
   duration: number
+  /** TCP whose first packet was no SYN. */
+  partial: boolean
   connState: string
   history: string
   missedBytes: number
@@ -90,11 +92,11 @@ export interface WeirdEvent {
   source?: string
 }
 
-export interface FlowTableOptions {
+export interface FlowTableOptions<State = unknown> {
   /** SHA-256 of the capture (or any string): uids follow from it, so those of different captures differ. */
   captureId: string
-  /** A flow has ended (closed, timed out, or `finish`). */
-  onFlow: (flow: Flow) => void
+  /** A flow has ended (closed, timed out, or `finish`); with it comes what the caller put into `FlowTable.state`. */
+  onFlow: (flow: Flow, state: State | undefined) => void
   onTunnel?: (event: TunnelEvent) => void
   onWeird?: (event: WeirdEvent) => void
   /** CIDR prefixes that count as local (default: Zeek's, the private address space). */
@@ -110,7 +112,7 @@ export type FlowEntry = number
 
 export const NO_FLOW: FlowEntry = 0xffff_ffff
 
-export interface FlowTable {
+export interface FlowTable<State = unknown> {
   /** Feeds one packet, in file order; gives the entry of its INNERMOST flow. Never throws on hostile bytes. */
   packet(packet: Packet): FlowEntry
   /**
@@ -122,6 +124,13 @@ export interface FlowTable {
   readonly segment: SegmentView
   /** The flow of the packet last fed while it is alive: undefined for `NO_FLOW`. */
   identity(): FlowIdentity | undefined
+  /** Its uid alone. Both are worked out when asked for: not for each packet where they are not needed. */
+  uid(): string | undefined
+  /** Whatever the caller keeps with that flow; undefined until it is set, and for `NO_FLOW`. */
+  state: State | undefined
+  /** The IP protocol of that flow, and the time of its last packet that counts for its duration. 0 for `NO_FLOW`. */
+  readonly ipProto: number
+  readonly lastTime: number
   /** The packet last fed was sent by the originator of its flow, as things stand now. */
   readonly fromOriginator: boolean
   /**
@@ -140,7 +149,7 @@ export interface PayloadView {
   transport: number
 }
 
-interface SegmentView {
+export interface SegmentView {
   seq: number
   ack: number
   /** The flag byte of the header: FIN 1, SYN 2, RST 4, PSH 8, ACK 16. */
@@ -164,6 +173,8 @@ export interface FlowIdentity {
   respPort: number
   localOrig: boolean
   localResp: boolean
+  /** TCP whose first packet was no SYN. */
+  partial: boolean
 }
 
 export interface FlowCounts {

@@ -2,28 +2,35 @@
  * Flow uids in Zeek's form: `C` and 17 characters of base 62.
  *
  * They follow from the capture, the flow's key, the time of its first packet, and how many flows with that
- * key began at that very time before; so they are the same however often a capture is converted, and in
- * whatever parts (only a flow whose packets come seconds late also depends on their place in the file).
+ * key began at that very time before, and of the tunnel in which it began; so they are the same however often a
+ * capture is converted, and in whatever parts (only where packets come seconds late, or their times go to and fro,
+ * they also depend on their place in the file).
  */
 
 import { createHash, hash } from 'node:crypto'
 
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
-export type UidMaker = (key: Int32Array, seconds: number, nanos: number, occurrence: number) => string
+/** As long as a uid. */
+const TUNNEL_BYTES = 18
+
+export type UidMaker = (key: Int32Array, seconds: number, nanos: number, occurrence: number, tunnel: string) => string
 
 export function createUidMaker(captureId: string): UidMaker {
   const prefix = createHash('sha256').update(captureId).digest()
-  const input = Buffer.alloc(prefix.length + 40 + 16)
+  const plainBytes = prefix.length + 40 + 16
+  const input = Buffer.alloc(plainBytes + TUNNEL_BYTES)
+  const plain = input.subarray(0, plainBytes)
   prefix.copy(input)
-  return (key, seconds, nanos, occurrence) => {
+  return (key, seconds, nanos, occurrence, tunnel) => {
     let at = prefix.length
     for (let i = 0; i < 10; i++) at = input.writeInt32LE(key[i] as number, at)
     at = input.writeDoubleLE(seconds, at)
     at = input.writeUInt32LE(nanos >>> 0, at)
-    input.writeUInt32LE(occurrence >>> 0, at)
+    at = input.writeUInt32LE(occurrence >>> 0, at)
+    if (tunnel !== '') input.fill(0, at).write(tunnel, at, 'latin1')
     // As text: many times faster than a buffer a flow.
-    return uidOf(hash('sha256', input, 'binary'))
+    return uidOf(hash('sha256', tunnel === '' ? plain : input, 'binary'))
   }
 }
 

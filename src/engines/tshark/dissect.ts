@@ -3,36 +3,33 @@
  */
 
 import type { Packet } from '../../capture/packet.ts'
+import { communityId } from '../flows/community-id.ts'
 import { formatConn } from '../flows/conn.ts'
-import type { FlowCounts, TunnelEvent, WeirdEvent } from '../flows/types.ts'
+import type { Flow as EndedFlow, FlowCounts, TunnelEvent, WeirdEvent } from '../flows/types.ts'
 import { createSharedFiles } from './files.ts'
-import { createLiveFlows } from './live.ts'
-import type { Flow, Protocol } from './protocols/protocol.ts'
-import { createReassembly, type Reassembly } from './reassembly.ts'
-import { createSession, type Expectation, type FlowSession } from './session.ts'
+import { createLiveFlows, type LiveFlows } from './live.ts'
+import type { Fields, Flow, Protocol } from './protocols/protocol.ts'
+import { createReassembly, type Payload, type Reassembly, type Segment, type StreamHandler } from './reassembly.ts'
+import { createSession, type Expectation, type FlowSession, flowColumns, type SessionHost } from './session.ts'
 
 export interface DissectOptions {
   captureId: string
   localNets?: readonly string[]
   protocols: readonly Protocol[]
   write(log: string, record: object): void
-  /** A conn record as JSON text. */
+  /** A record as JSON text. */
   writeLine(log: string, line: string): void
   onFault(protocol: string, error: unknown): void
 }
 
 export interface Dissect {
-  /** @returns the uid of its flow, or undefined for a packet of no flow. */
-  packet(packet: Packet): string | undefined
+  /** @returns whether the packet belongs to a flow. */
+  packet(packet: Packet): boolean
+  /** The uid of that flow; undefined for a packet of no flow. */
+  uid(): string | undefined
   /** @param time when the capture ends, where that is later than the packet last fed. */
   finish(time?: number): void
   readonly counts: FlowCounts
-}
-
-interface FlowState {
-  session: FlowSession
-  reassembly?: Reassembly
-  last: number
 }
 
 /** Zeek logs a certificate again only after a day. */
@@ -80,11 +77,21 @@ export function createDissect(options: DissectOptions): Dissect {
     return false
   }
 
+  function writeOfFlow(log: string, ts: number, flow: Flow, fields: Fields): void {
+    const limit = MAX_ELEMENTS[log] ?? MAX_ELEMENTS.any
+    // A protocol that names the flow's columns itself, or a list that is too long: rare.
+    if ('uid' in fields || 'id.orig_h' in fields || !Number.isFinite(ts) || hasLongerList(fields, limit))
+      write(log, { ...flowColumns(ts, flow), ...fields })
+    else options.writeLine(log, lineOfFlow(ts, flow, fields))
+  }
+
   const sharedFiles = createSharedFiles(write)
   const shared = new Map<string, { end(): void }>()
-  const host = { write, protocols: options.protocols, onFault: options.onFault, expected, sharedFiles, shared }
+  const { protocols, onFault } = options
+  const host: SessionHost = { write, writeOfFlow, protocols, onFault, expected, sharedFiles, shared }
 
-  const flows = createLiveFlows<FlowState>(
+  const open = (): FlowSession => createSession(host, flows.identity())
+  const flows: LiveFlows = createLiveFlows<FlowState>(
     {
       captureId: options.captureId,
       localNets: options.localNets,
@@ -92,27 +99,27 @@ export function createDissect(options: DissectOptions): Dissect {
       onWeird: (event) => options.write('weird', weirdRecord(event)),
     },
     {
-      open(flow: Flow) {
-        const session = createSession(host, flow)
-        return { session, last: 0, reassembly: flow.transport === 'tcp' ? createReassembly(session) : undefined }
-      },
-      segment(state, fromOriginator, segment, ts) {
+      open: (isTcp) => new FlowState(isTcp, open),
+      segment: (state, fromOriginator, header, payload, ts) => {
         state.last = ts
-        state.reassembly?.segment(fromOriginator, segment, ts)
+        state.segment(fromOriginator, header, payload, ts)
       },
-      datagram(state, fromOriginator, payload, ts) {
+      datagram(state, fromOriginator, { buffer, offset, length }, ts) {
         state.last = ts
-        state.session.data(fromOriginator, payload, ts)
+        state.datagram(fromOriginator, buffer.subarray(offset, offset + length), ts)
       },
       close(state, flow) {
-        state?.reassembly?.end(state.last)
-        state?.session.end(state.last)
-        options.writeLine('conn', formatConn(flow, state?.session.services() ?? []))
+        state?.end(() => createSession(host, whoWas(flow)))
+        options.writeLine(
+          'conn',
+          formatConn(flow, state?.services ?? [], { communityId: communityId(flow), l2: true, vlan: true }),
+        )
       },
     },
   )
   return {
     packet: flows.packet,
+    uid: flows.uid,
     finish(time) {
       flows.finish(time)
       for (const part of shared.values()) part.end()
@@ -124,8 +131,84 @@ export function createDissect(options: DissectOptions): Dissect {
   }
 }
 
+/** A flow from its first segment or datagram on; its session begins with its first payload. */
+class FlowState implements StreamHandler {
+  last = 0
+  services: readonly string[] = []
+  private open: (() => FlowSession) | undefined
+  private session: FlowSession | undefined = undefined
+  private reassembly: Reassembly | undefined
+
+  constructor(isTcp: boolean, open: () => FlowSession) {
+    this.open = open
+    this.reassembly = isTcp ? createReassembly(this) : undefined
+  }
+
+  segment(fromOriginator: boolean, header: Segment, payload: Payload, ts: number): void {
+    if (this.reassembly === undefined) return
+    this.reassembly.segment(fromOriginator, header, payload, ts)
+    if (this.reassembly.isOver || this.session?.isIdle === true) this.over(ts)
+  }
+
+  datagram(fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    this.data(fromOriginator, bytes, ts)
+    if (this.session?.isIdle === true) this.over(ts)
+  }
+
+  data(fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    this.session ??= this.open?.()
+    this.session?.data(fromOriginator, bytes, ts)
+  }
+
+  gap(fromOriginator: boolean, length: number, ts: number): void {
+    this.session ??= this.open?.()
+    this.session?.gap(fromOriginator, length, ts)
+  }
+
+  finished(fromOriginator: boolean, ts: number): void {
+    this.session?.finished(fromOriginator, ts)
+  }
+
+  end(open: () => FlowSession): void {
+    if (this.open !== undefined) this.open = open
+    this.reassembly?.end(this.last)
+    this.over(this.last)
+  }
+
+  /** What the protocols kept of the flow can go before the flow does. */
+  private over(ts: number): void {
+    this.session?.end(ts)
+    if (this.session !== undefined) this.services = this.session.services()
+    this.session = this.reassembly = this.open = undefined
+  }
+}
+
+function whoWas({ uid, transport, orig, resp, localOrig, localResp, partial }: EndedFlow): Flow {
+  return {
+    uid,
+    origAddr: orig.address,
+    origPort: orig.port,
+    respAddr: resp.address,
+    respPort: resp.port,
+    transport,
+    origLocal: localOrig,
+    respLocal: localResp,
+    partial,
+  }
+}
+
+/** Addresses and uids need no escapes; an unset field is not there. */
+function lineOfFlow(ts: number, { uid, origAddr, origPort, respAddr, respPort }: Flow, fields: Fields): string {
+  const own = JSON.stringify(fields)
+  const columns = `{"ts":${ts},"uid":"${uid}","id.orig_h":"${origAddr}","id.orig_p":${origPort},"id.resp_h":"${respAddr}","id.resp_p":${respPort}`
+  return own === '{}' ? `${columns}}` : `${columns},${own.slice(1)}`
+}
+
 function hasLongerList(record: object, limit: number): boolean {
-  for (const value of Object.values(record)) if (Array.isArray(value) && value.length > limit) return true
+  for (const name in record) {
+    const value = (record as Fields)[name]
+    if (Array.isArray(value) && value.length > limit) return true
+  }
   return false
 }
 

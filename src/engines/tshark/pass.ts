@@ -5,7 +5,7 @@
  * few, else in files of `spillDir`; what the reader says of the file; what could not be decoded.
  */
 
-import { appendFile, writeFile } from 'node:fs/promises'
+import { appendFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { PacketAccount } from '../../../state/capture.ts'
 import { readCapture } from '../../capture/reader.ts'
@@ -66,50 +66,82 @@ interface Lines {
   spilled?: string
 }
 
+/**
+ * What a round over the capture dissects at most, in bytes. The flows of all parts of a round are in memory at the
+ * same time, and reading is cheap beside dissecting: so parts of a large capture are dissected one group after
+ * another, and memory does not follow the capture's size.
+ */
+const ROUND_BYTES = 64 << 20
+const MAX_ROUNDS = 8
+
 export async function runPass(request: PassRequest, { onProgress, signal }: PassOptions = {}): Promise<PassResult> {
   const isWhole = request.partCount === 1
-  const mine = new Uint8Array(PARTS)
-  for (const part of request.parts) mine[part] = 1
-  const dissects: (Dissect | undefined)[] = new Array(PARTS)
+  const { size } = await stat(request.capturePath)
+  const rounds = roundsOf(request, size)
   const outputs = createOutputs(request.spillDir, request.parts[0] ?? 0)
   const faults = new Map<string, { protocol: string; flows: number; error: string }>()
   const uids = request.uidFile === undefined ? undefined : createUidList(request.uidFile)
+  const undecoded: Record<string, number> = {}
+  let account: PassResult['account'] | undefined
   let packets = 0
-  let end: number | undefined
 
-  const { account } = await readCapture(request.capturePath, {
-    signal,
-    onPacket(packet) {
-      end = timeOf(packet.seconds, packet.nanos)
-      const part = isWhole ? 0 : partOf(packet)
-      if (mine[part] === 0) return
-      packets++
-      dissects[part] ??= open(part)
-      const uid = (dissects[part] as Dissect).packet(packet)
-      uids?.add(uid)
-      if (uid !== undefined) return
-      const arp = arpRecord(packet)
-      if (arp !== undefined) outputs.line(part, 'arp', JSON.stringify(arp))
-    },
-    async onWindow(progress) {
-      onProgress?.(progress)
-      await uids?.flush()
-      await outputs.spill(SPILL_BYTES)
-    },
-  })
-  for (const dissect of dissects) {
-    dissect?.finish(end)
-    await outputs.spill(SPILL_BYTES)
+  for (const [number, parts] of rounds.entries()) {
+    account = await round(parts, (read) => {
+      const share = (done: number, all: number) => Math.floor((number * all + done) / rounds.length)
+      onProgress?.({ bytes: share(read.bytes, size), packets: share(read.packets, account?.inFile ?? read.packets) })
+    })
   }
   await uids?.flush()
   await uids?.close()
-  const undecoded: Record<string, number> = {}
-  for (const dissect of dissects) {
-    for (const [reason, count] of Object.entries(dissect?.counts.undecoded ?? {})) {
-      undecoded[reason] = (undecoded[reason] ?? 0) + count
-    }
+  return {
+    account: account as PassResult['account'],
+    packets,
+    undecoded,
+    pieces: outputs.pieces(),
+    faults: [...faults.values()],
   }
-  return { account, packets, undecoded, pieces: outputs.pieces(), faults: [...faults.values()] }
+
+  async function round(
+    parts: readonly number[],
+    progress: (read: { bytes: number; packets: number }) => void,
+  ): Promise<PassResult['account']> {
+    const mine = new Uint8Array(PARTS)
+    for (const part of parts) mine[part] = 1
+    const dissects: (Dissect | undefined)[] = new Array(PARTS)
+    let [seconds, nanos] = [0, 0]
+    let isEmpty = true
+    const read = await readCapture(request.capturePath, {
+      signal,
+      onPacket(packet) {
+        isEmpty = false
+        seconds = packet.seconds
+        nanos = packet.nanos
+        const part = isWhole ? 0 : partOf(packet)
+        if (mine[part] === 0) return
+        packets++
+        dissects[part] ??= open(part)
+        const dissect = dissects[part] as Dissect
+        const isOfFlow = dissect.packet(packet)
+        uids?.add(dissect.uid())
+        if (isOfFlow) return
+        const arp = arpRecord(packet)
+        if (arp !== undefined) outputs.line(part, 'arp', JSON.stringify(arp))
+      },
+      async onWindow(window) {
+        progress(window)
+        await uids?.flush()
+        await outputs.spill(SPILL_BYTES)
+      },
+    })
+    for (const [part, dissect] of dissects.entries()) {
+      dissect?.finish(isEmpty ? undefined : timeOf(seconds, nanos))
+      await outputs.spill(SPILL_BYTES)
+      for (const [reason, count] of Object.entries(dissect?.counts.undecoded ?? {}))
+        undecoded[reason] = (undecoded[reason] ?? 0) + count
+      dissects[part] = undefined
+    }
+    return read.account
+  }
 
   function open(part: number): Dissect {
     return createDissect({
@@ -126,6 +158,16 @@ export async function runPass(request: PassRequest, { onProgress, signal }: Pass
       },
     })
   }
+}
+
+/** The parts of each round: as many in one as in another. The uids of packets are wanted in the capture's order: one round. */
+function roundsOf({ partCount, parts, uidFile }: PassRequest, captureBytes: number): (readonly number[])[] {
+  const bytes = (captureBytes * parts.length) / partCount
+  const wanted = uidFile === undefined ? Math.min(Math.ceil(bytes / ROUND_BYTES), MAX_ROUNDS, parts.length) : 1
+  const perRound = Math.ceil(parts.length / Math.max(1, wanted))
+  return Array.from({ length: Math.max(1, Math.ceil(parts.length / perRound)) }, (_, i) =>
+    parts.slice(i * perRound, (i + 1) * perRound),
+  )
 }
 
 /** `name` tells the files of this pass from those of others in the same directory: no two share a part. */

@@ -17,13 +17,12 @@ import { createKeys, findKey, isKeyAt, type Keys, keyAt } from './keys.ts'
 import {
   addressVersion,
   COMMA,
-  NULL,
   QUOTE,
   skipAnyScalar,
   skipBoolean,
   skipDouble,
   skipInteger,
-  skipLiteral,
+  skipNull,
   skipPort,
   skipSeconds,
   skipString,
@@ -36,6 +35,7 @@ const OPEN_LIST = 91
 const CLOSE_LIST = 93
 const OPEN = 123
 const CLOSE = 125
+const N = 110
 const T = 84
 const Z = 90
 
@@ -324,7 +324,7 @@ function skipScalar(bytes: Buffer, view: DataView, at: number, kind: number): nu
     case DOUBLE:
       return skipDouble(bytes, at)
     default:
-      return skipBoolean(bytes, at)
+      return skipBoolean(bytes, view, at)
   }
 }
 
@@ -341,7 +341,7 @@ function skipList(
   // Elements of address lists need only be strings.
   const element = kind === ADDRESS ? TEXT : kind
   for (let at = start + 1; ; at++) {
-    if (bytes[at] === NULL[0]) at = skipLiteral(bytes, at, NULL)
+    if (bytes[at] === N) at = skipNull(bytes, view, at)
     else {
       at = skipScalar(bytes, view, at, element)
       state.values += weight

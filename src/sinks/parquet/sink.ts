@@ -1,28 +1,24 @@
 /**
  * The Parquet sink: chunk files of Zeek records in, staged Parquet files and an account of every line out.
  *
- * Each log type's chunks are cut into groups of bounded size; a group is prepared (scanned, and rewritten where that
- * is needed), written by one statement, checked for conservation, and flushed to the disk. Groups run side by side,
- * `threads` of them. Safe to repeat with an empty `stagingDir`: the same request gives the same rows.
+ * Each log type's chunks are cut into groups of bounded size, which are written side by side, `threads` of them. What
+ * is returned is on the disk. Safe to repeat with an empty `stagingDir`: the same request gives the same rows.
  */
 
-import { mkdir, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-import { type DuckDBConnection, DuckDBInstance } from '@duckdb/node-api'
-import { flush } from '../../../stages/durable.ts'
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DuckDBInstance } from '@duckdb/node-api'
 import { type Network, parseNetwork } from '../../../stages/upload/rules/address.ts'
-import { tableOf } from '../../../stages/upload/rules/table.ts'
 import { LOG_TYPE, loadRules, type Rules, type RulesFiles } from '../../../stages/upload/rules.ts'
-import { errnoOf, messageOf, PipelineError } from '../../../state/errors.ts'
-import { type ChunkGroup, groupChunks } from './groups.ts'
+import { PipelineError } from '../../../state/errors.ts'
+import { fromFiles } from './failures.ts'
+import { groupChunks } from './groups.ts'
 import { createScratch } from './lines.ts'
-import { type WritePlan, writePlan } from './plan.ts'
-import { createLineReader, type LineReader, type PreparedChunk, prepareChunk } from './prepare.ts'
-import { createQuarantine, type Quarantine } from './quarantine.ts'
-import { MAX_HOURS_COUNTED } from './scan.ts'
+import { createQuarantine } from './quarantine.ts'
 import { literal } from './sql-text.ts'
-import type { ChunkAccount, EventChunk, ParquetResult, ParquetSink, ParquetSinkOptions, SinkRequest } from './types.ts'
-import { checkConserved, readStats, type StatsRow, type WrittenFile } from './written.ts'
+import { flushDirs } from './staged.ts'
+import type { ParquetResult, ParquetSink, ParquetSinkOptions, SinkRequest } from './types.ts'
+import { type GroupContext, type GroupResult, writeGroup } from './write-group.ts'
 
 const QUARANTINE_FILE = '_quarantine.ndjson'
 const TEMP_DIR = '_tmp'
@@ -44,44 +40,7 @@ export async function openParquetSink(options: ParquetSinkOptions): Promise<Parq
     rules: await loadRules(options),
     networks: options.localNetworks.map(parseNetwork),
   }
-  return {
-    async write(request) {
-      checkRequest(request)
-      const { signal } = request
-      signal?.throwIfAborted()
-      const tempDir = join(request.stagingDir, TEMP_DIR)
-      await mkdir(tempDir, { recursive: true })
-      const instance = await openInstance(settings, tempDir)
-      const quarantine = createQuarantine(join(request.stagingDir, QUARANTINE_FILE))
-      const write: Write = {
-        request,
-        settings,
-        tempDir,
-        quarantine,
-        accounts: new Array(request.chunks.length),
-        files: [],
-      }
-      try {
-        const limits = { bytes: settings.groupBytes, lines: GROUP_LINES, files: GROUP_FILES }
-        const groups = [...groupChunks(request.chunks, limits).entries()].values()
-        // One iterator for all workers: each takes the next group when it is free.
-        const workers = Array.from({ length: Math.min(MAX_WORKERS, Math.max(1, settings.threads)) }, () =>
-          work(write, instance, groups),
-        )
-        await settle(workers)
-        const hasQuarantine = await quarantine.finish()
-        await rm(tempDir, { recursive: true, force: true })
-        await flushDirs(request.stagingDir, write.files)
-        return resultOf(write, hasQuarantine)
-      } catch (error) {
-        signal?.throwIfAborted()
-        throw asFileError(error)
-      } finally {
-        await quarantine.close()
-        instance.closeSync()
-      }
-    },
-  }
+  return { write: (request) => write(settings, request) }
 }
 
 interface Settings extends Required<Omit<ParquetSinkOptions, keyof RulesFiles>> {
@@ -89,122 +48,70 @@ interface Settings extends Required<Omit<ParquetSinkOptions, keyof RulesFiles>> 
   networks: readonly Network[]
 }
 
-/** What the workers of one call share. */
-interface Write {
-  request: SinkRequest
-  settings: Settings
-  tempDir: string
-  quarantine: Quarantine
-  accounts: ChunkAccount[]
-  files: StagedFile[]
-}
-
-type StagedFile = ParquetResult['files'][number]
-
-async function work(
-  write: Write,
-  instance: DuckDBInstance,
-  groups: Iterator<[number, ChunkGroup]> & Iterable<[number, ChunkGroup]>,
-): Promise<void> {
-  const connection = await instance.connect()
-  const { signal } = write.request
-  const interrupt = () => connection.interrupt()
-  signal?.addEventListener('abort', interrupt)
-  const scratch = createScratch()
+async function write(settings: Settings, request: SinkRequest): Promise<ParquetResult> {
+  checkRequest(request)
+  request.signal?.throwIfAborted()
+  const { stagingDir } = request
+  const tempDir = join(stagingDir, TEMP_DIR)
+  await mkdir(tempDir, { recursive: true })
+  const instance = await openInstance(settings, tempDir)
+  const quarantine = createQuarantine(join(stagingDir, QUARANTINE_FILE))
   try {
-    for (const [number, group] of groups) {
-      signal?.throwIfAborted()
-      await writeGroup(write, connection, group, number, scratch)
+    const { files, accounts } = await writeGroups(settings, request, instance, { tempDir, quarantine })
+    const hasQuarantine = await quarantine.finish()
+    await rm(tempDir, { recursive: true, force: true })
+    await flushDirs(stagingDir, files)
+    return {
+      files: files.sort((a, b) => (a.path < b.path ? -1 : 1)),
+      chunks: accounts,
+      ...(hasQuarantine ? { quarantineFile: QUARANTINE_FILE } : {}),
     }
-  } finally {
-    signal?.removeEventListener('abort', interrupt)
-    connection.closeSync()
-  }
-}
-
-async function writeGroup(
-  write: Write,
-  connection: DuckDBConnection,
-  { logType, members }: ChunkGroup,
-  number: number,
-  scratch: Buffer,
-): Promise<void> {
-  const { request, settings } = write
-  const table = tableOf(settings.rules, logType)
-  const reader = createLineReader(table)
-  const prepared = await prepareGroup(write, reader, members, number, scratch)
-  const expected = {
-    rows: sumOf(prepared, ({ rows }) => rows),
-    values: sumOf(prepared, ({ values }) => values),
-    rowsWithExtra: sumOf(prepared, ({ rowsWithExtra }) => rowsWithExtra),
-  }
-  if (expected.rows > 0) {
-    const dir = join(write.tempDir, String(number))
-    await mkdir(dir)
-    const { hours, hoursAreCapped } = hoursOf(prepared, settings.maxHours)
-    const input = {
-      ...{ table, localNetworks: settings.networks, ingestTimeMs: request.ingestTimeMs },
-      chunks: prepared.map((each, i) => ({
-        ...chunkAt(request, members[i] as number),
-        path: each.path,
-        hours: hoursOfRows(each, hours),
-      })),
-      seen: new Set([...reader.scan.seenFields(), ...reader.rewrite.seenFields()]),
-      extraNames: reader.scan.extraNames(),
-      hasIsoTimes: prepared.some(({ hasIsoTimes }) => hasIsoTimes),
-      hasIpv6: prepared.some(({ hasIpv6 }) => hasIpv6),
-      hasCopies: prepared.some(({ isCopy }) => isCopy),
-      longestLine: Math.max(...prepared.map(({ longestLine }) => longestLine)),
-      ...{ hours: [...hours], hoursAreCapped },
-    }
-    const filePrefix = `events_${logType}_${request.commitId}-${number}`
-    const written = await runPlan(connection, writePlan(input, { dir, filePrefix }))
-    checkConserved(table, written, expected)
-    write.files.push(...(await placeFiles(request.stagingDir, logType, written)))
-  }
-  for (const [i, each] of prepared.entries()) {
-    const { lines, rows, quarantined, rowsWithExtra } = each
-    write.accounts[members[i] as number] = { lines, rows, quarantined, rowsWithExtra }
-    if (each.isCopy) await rm(each.path)
-  }
-}
-
-async function prepareGroup(
-  write: Write,
-  reader: LineReader,
-  members: number[],
-  number: number,
-  scratch: Buffer,
-): Promise<PreparedChunk[]> {
-  const { request, settings, tempDir, quarantine } = write
-  const context = { maxLineBytes: settings.maxLineBytes, scratch, quarantine }
-  const prepared: PreparedChunk[] = []
-  for (const [i, index] of members.entries()) {
+  } catch (error) {
     request.signal?.throwIfAborted()
-    prepared.push(await prepareChunk(chunkAt(request, index), join(tempDir, `${number}-${i}.ndjson`), reader, context))
+    throw fromFiles(error)
+  } finally {
+    await quarantine.close()
+    instance.closeSync()
   }
-  return prepared
 }
 
-/** The fullest hours of a group, and 0 where there are rows without one of these. */
-function hoursOf(
-  prepared: readonly PreparedChunk[],
-  maxHours: number,
-): { hours: Set<number>; hoursAreCapped: boolean } {
-  const lines = new Map<number, number>()
-  for (const { hours } of prepared) for (const [hour, count] of hours) lines.set(hour, (lines.get(hour) ?? 0) + count)
-  const fullest = [...lines].sort((a, b) => b[1] - a[1] || a[0] - b[0]).slice(0, maxHours)
-  const hours = new Set(fullest.map(([hour]) => hour))
-  if (prepared.some((each) => hoursOfRows(each, hours).has(0))) hours.add(0)
-  // Hours beyond those that were counted may exist even when fewer are allowed than were counted.
-  return { hours, hoursAreCapped: lines.size > maxHours || lines.size >= MAX_HOURS_COUNTED }
-}
+/** All groups, some side by side. When one fails, the others end, and its failure is thrown. */
+async function writeGroups(
+  settings: Settings,
+  request: SinkRequest,
+  instance: DuckDBInstance,
+  own: Pick<GroupContext, 'tempDir' | 'quarantine'>,
+): Promise<GroupResult> {
+  const failed = new AbortController()
+  const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
+  const context: GroupContext = { ...settings, ...own, request, signal }
+  const limits = { bytes: settings.groupBytes, lines: GROUP_LINES, files: GROUP_FILES }
+  const groups = groupChunks(request.chunks, limits)
+  const total: GroupResult = { files: [], accounts: new Array(request.chunks.length) }
+  // One iterator for all workers: each takes the next group when it is free.
+  const queue = groups.entries()
+  const count = Math.min(MAX_WORKERS, Math.max(1, settings.threads), groups.length)
+  await Promise.all(Array.from({ length: count }, () => work().catch((error) => failed.abort(error))))
+  failed.signal.throwIfAborted()
+  return total
 
-/** The hours among these that a chunk's rows go to, and 0 for rows that go to none of them. */
-function hoursOfRows({ hours, rows }: PreparedChunk, allowed: ReadonlySet<number>): Set<number> {
-  const own = [...hours].filter(([hour]) => allowed.has(hour))
-  const placed = own.reduce((sum, [, count]) => sum + count, 0)
-  return new Set([...own.map(([hour]) => hour), ...(placed < rows ? [0] : [])])
+  async function work(): Promise<void> {
+    const connection = await instance.connect()
+    const interrupt = () => connection.interrupt()
+    signal.addEventListener('abort', interrupt)
+    const worker = { connection, scratch: createScratch() }
+    try {
+      for (const [number, group] of queue) {
+        signal.throwIfAborted()
+        const { files, accounts } = await writeGroup(context, worker, group, number)
+        total.files.push(...files)
+        for (const [i, account] of accounts.entries()) total.accounts[group.members[i] as number] = account
+      }
+    } finally {
+      signal.removeEventListener('abort', interrupt)
+      connection.closeSync()
+    }
+  }
 }
 
 async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise<DuckDBInstance> {
@@ -216,74 +123,6 @@ async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
   })
-}
-
-async function runPlan(connection: DuckDBConnection, { prepare, copies, cleanUp }: WritePlan): Promise<WrittenFile[]> {
-  const written: WrittenFile[] = []
-  try {
-    for (const statement of prepare) await connection.run(statement)
-    for (const { statement, hour } of copies) {
-      const result = await connection.runAndReadAll(statement)
-      written.push(...readStats(result.getRowObjectsJson() as unknown as StatsRow[], hour))
-    }
-    for (const statement of cleanUp) await connection.run(statement)
-    return written
-  } catch (cause) {
-    throw asPipelineError(cause)
-  }
-}
-
-function asPipelineError(cause: unknown): PipelineError {
-  const message = messageOf(cause)
-  const text = `DuckDB could not write the rows: ${message.slice(0, 500)}`
-  if (/No space left on device|exceeds? .*max_temp_directory_size/i.test(message))
-    return new PipelineError('disk_full', text, { retryable: true, cause })
-  if (/^Out of Memory/i.test(message)) return new PipelineError('sink_unavailable', text, { retryable: true, cause })
-  if (/^IO Error/i.test(message)) return new PipelineError('io', text, { retryable: true, cause })
-  return new PipelineError('sink_rejected', text, { cause })
-}
-
-/** What the file system refused, as a failure that was foreseen; anything else as it is. */
-function asFileError(error: unknown): unknown {
-  const code = errnoOf(error)
-  if (error instanceof PipelineError || code === undefined) return error
-  const isFull = code === 'ENOSPC' || code === 'EDQUOT'
-  const text = `cannot write the staged files: ${messageOf(error)}`
-  return new PipelineError(isFull ? 'disk_full' : 'io', text, { retryable: true, cause: error })
-}
-
-/** Gives the files their places in the tree of partitions. Each is flushed to the disk before it has its name. */
-async function placeFiles(stagingDir: string, logType: string, written: readonly WrittenFile[]): Promise<StagedFile[]> {
-  const files: StagedFile[] = []
-  for (const { path: from, partition, rows, bytes } of written) {
-    const dir = `${logType}/${partition}`
-    const path = `${dir}/${basename(from)}`
-    await mkdir(join(stagingDir, dir), { recursive: true })
-    await flush(from)
-    await rename(from, join(stagingDir, path))
-    files.push({ logType, path, rows, bytes })
-  }
-  return files
-}
-
-/** The directories that name the files, up to the staging directory. */
-async function flushDirs(stagingDir: string, files: readonly StagedFile[]): Promise<void> {
-  const dirs = new Set(['.'])
-  for (const { path } of files) for (let dir = dirname(path); dir !== '.'; dir = dirname(dir)) dirs.add(dir)
-  for (const dir of dirs) await flush(join(stagingDir, dir))
-}
-
-/** Waits for all, so that nothing runs on when one has failed; then throws the first failure. */
-async function settle(workers: Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(workers)) if (outcome.status === 'rejected') throw outcome.reason
-}
-
-function resultOf({ files, accounts }: Write, hasQuarantine: boolean): ParquetResult {
-  return {
-    files: files.sort((a, b) => (a.path < b.path ? -1 : 1)),
-    chunks: accounts,
-    ...(hasQuarantine ? { quarantineFile: QUARANTINE_FILE } : {}),
-  }
 }
 
 function checkRequest({ commitId, chunks }: SinkRequest): void {
@@ -298,12 +137,4 @@ function checkRequest({ commitId, chunks }: SinkRequest): void {
     if (!/^[0-9a-f]{64}$/.test(captureId))
       throw new PipelineError('sink_rejected', `${literal(captureId)} is no capture id: 64 hex digits`)
   }
-}
-
-function chunkAt({ chunks }: SinkRequest, index: number): EventChunk {
-  return chunks[index] as EventChunk
-}
-
-function sumOf<T>(items: readonly T[], of: (item: T) => number): number {
-  return items.reduce((sum, item) => sum + of(item), 0)
 }

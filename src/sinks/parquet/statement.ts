@@ -57,8 +57,7 @@ export function selectRows(input: StatementInput): string {
   const numbered = `SELECT *, file_index AS "$file", row_number() OVER () - 1 AS "$line" FROM ${source(input)}`
   const kept = input.hasCopies ? `SELECT * FROM (${numbered}) WHERE ${identifier(QUARANTINED_FIELD)} IS NULL` : numbered
   const steps = [
-    absentColumns(input),
-    timeColumns(table, input.hasIsoTimes),
+    [...absentColumns(input), ...timeColumns(table, input.hasIsoTimes)],
     ...(table.rules.enrich.network ? networkSteps(table, localNetworks, hasIpv6) : []),
   ]
   const stepped = steps

@@ -20,7 +20,7 @@ const U = 117
 
 /** From the opening quote. */
 export function skipString(bytes: Uint8Array, view: DataView, start: number): number {
-  for (let at = skipPlain(view, start + 1); ; at++) {
+  for (let at = skipPlain(view, start + 1, bytes.length - 4); ; at++) {
     const byte = bytes[at] as number
     if (byte > BACKSLASH || (byte > QUOTE && byte < BACKSLASH)) continue
     if (byte === QUOTE) return at + 1
@@ -35,8 +35,7 @@ export function skipString(bytes: Uint8Array, view: DataView, start: number): nu
  * Over words of four bytes without a quote, a backslash or a control character: a byte of a word is zero, or less
  * than n, when subtracting 1, or n, borrows from a high bit that was not set.
  */
-function skipPlain(view: DataView, start: number): number {
-  const last = view.byteLength - 4
+function skipPlain(view: DataView, start: number, last: number): number {
   let at = start
   while (at <= last) {
     const word = view.getInt32(at, true)
@@ -135,7 +134,7 @@ function skipExponent(bytes: Uint8Array, e: number): number {
 export function skipAnyScalar(bytes: Uint8Array, view: DataView, start: number): number {
   const first = bytes[start] as number
   if (first === QUOTE) return skipString(bytes, view, start)
-  return first === MINUS || isDigit(first) ? skipDouble(bytes, start) : skipBoolean(bytes, start)
+  return first === MINUS || isDigit(first) ? skipDouble(bytes, start) : skipBoolean(bytes, view, start)
 }
 
 /** Seconds without an exponent, within the bounds of a time even when their fraction is rounded up. */
@@ -155,17 +154,20 @@ export function wholeNumber(bytes: Uint8Array, start: number, end: number): numb
   return negative ? -value : value
 }
 
-export function skipLiteral(bytes: Uint8Array, start: number, literal: Uint8Array): number {
-  for (let i = 0; i < literal.length; i++) if (bytes[start + i] !== literal[i]) return -1
-  return start + literal.length
+// Words of four bytes, as `getInt32` reads them.
+const TRUE = Buffer.from('true').readInt32LE()
+const ALSE = Buffer.from('alse').readInt32LE()
+const NULL = Buffer.from('null').readInt32LE()
+const F = 102
+
+export function skipBoolean(bytes: Uint8Array, view: DataView, at: number): number {
+  if (at + 5 > bytes.length) return -1
+  if (view.getInt32(at, true) === TRUE) return at + 4
+  return bytes[at] === F && view.getInt32(at + 1, true) === ALSE ? at + 5 : -1
 }
 
-export const TRUE = Uint8Array.from(Buffer.from('true'))
-export const FALSE = Uint8Array.from(Buffer.from('false'))
-export const NULL = Uint8Array.from(Buffer.from('null'))
-
-export function skipBoolean(bytes: Uint8Array, start: number): number {
-  return skipLiteral(bytes, start, bytes[start] === TRUE[0] ? TRUE : FALSE)
+export function skipNull(bytes: Uint8Array, view: DataView, at: number): number {
+  return at + 4 <= bytes.length && view.getInt32(at, true) === NULL ? at + 4 : -1
 }
 
 /** The version of the address that is the text between two places, or 0 where it is none. */

@@ -25,6 +25,7 @@ const PROXY_HEADERS = new Set(
   'forwarded x-forwarded-for x-forwarded-from client-ip via xroxy-connection proxy-connection'.split(' '),
 )
 const PARTIAL_CONTENT = 206
+const CRLF = 0x0d0a
 const MAX_PENDING = 100
 const MAX_FILES_PER_SIDE = 15
 
@@ -505,6 +506,9 @@ function createBody(
   let length = 0
   let file: FileSink | undefined
   let broken = false
+  /** A multipart body is read in lines; its last one should end like the others. */
+  let lastBytes = 0
+  const isMultipart = /^\s*multipart\//i.test(head.contentType) && head.coding === undefined
   const entity = /^\s*(?:multipart\/|message\/rfc822)/i.test(head.contentType) ? createParts() : undefined
 
   function createParts(): Entity {
@@ -570,6 +574,7 @@ function createBody(
   return {
     data(bytes, ts) {
       now = ts
+      for (const byte of bytes.subarray(-2)) lastBytes = ((lastBytes << 8) | byte) & 0xffff
       if (inflater === undefined) plain(bytes, ts)
       else if (!broken && !inflater.write(bytes) && inflater.damaged) {
         broken = true
@@ -577,12 +582,17 @@ function createBody(
       }
     },
     gap(lost, ts) {
+      // What comes after a hole is decoded on, as far as that goes.
       length += lost
-      broken = true
       if (entity === undefined) whole(ts).gap(lost, ts)
     },
     end(ts) {
       entity?.end(ts)
+      if (isMultipart && head.contentLength === length && length > 0 && lastBytes !== CRLF) {
+        // Zeek counts the line end that is not there.
+        session.weird(ts, 'line_terminated_without_CRLF', 'CONTENTLINE')
+        length += 2
+      }
       if (shared === undefined) file?.end(ts)
       else session.pieceEnd(shared, ts)
     },

@@ -4,6 +4,8 @@
  * In: pieces of the coded body. Out: pieces of the plain one, at most 64 KiB each. Memory: 32 KiB of window.
  */
 
+import { crc32 } from 'node:zlib'
+
 export interface Inflater {
   /** Gives plain bytes to `out`; they are valid during the call. false: the data is damaged, or over. */
   write(bytes: Buffer): boolean
@@ -52,6 +54,23 @@ function huffman(lengths: ArrayLike<number>): Huffman {
   return { counts, symbols }
 }
 
+/** RFC 1951, 3.2.2: a code that leaves no bit pattern unused and uses none twice; a lone code may be incomplete. */
+function isCode({ counts }: Huffman, mayBeLone: boolean): boolean {
+  let left = 1
+  let codes = 0
+  for (let length = 1; length < 16; length++) {
+    left = 2 * left - (counts[length] as number)
+    codes += counts[length] as number
+    if (left < 0) return false
+  }
+  return left === 0 || (mayBeLone && codes <= 1)
+}
+
+const END_OF_BLOCK = 256
+const MAX_LITERALS = 286
+const MAX_DISTANCES = 30
+const GZIP_TRAILER_BYTES = 8
+
 const FIXED_LITERALS = huffman(Array.from({ length: 288 }, (_, i) => (i < 144 ? 8 : i < 256 ? 9 : i < 280 ? 7 : 8)))
 const FIXED_DISTANCES = huffman(new Array(30).fill(5))
 
@@ -61,12 +80,14 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
   let [windowAt, outputAt] = [0, 0]
   let input: Buffer = Buffer.alloc(0)
   let [at, bits, bitCount] = [0, 0, 0]
-  let step: 'wrapping' | 'block' | 'stored' | 'symbols' | 'over' = 'wrapping'
+  let step: 'wrapping' | 'block' | 'stored' | 'symbols' | 'trailer' | 'over' = 'wrapping'
   let lastBlock = false
   let storedLeft = 0
   let literals = FIXED_LITERALS
   let distances = FIXED_DISTANCES
   let damaged = false
+  let isGzip = false
+  let [checkSum, total] = [0, 0]
 
   function take(count: number): number {
     while (bitCount < count) {
@@ -101,7 +122,12 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
   }
 
   function flush(): void {
-    if (outputAt > 0) out(output.subarray(0, outputAt))
+    if (outputAt > 0) {
+      const plain = output.subarray(0, outputAt)
+      if (isGzip) checkSum = crc32(plain, checkSum)
+      total += outputAt
+      out(plain)
+    }
     outputAt = 0
   }
 
@@ -109,6 +135,7 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
     const head = input.subarray(at)
     if (head.length < 2) throw UNDERFLOW
     if (head[0] === 0x1f && head[1] === 0x8b) {
+      isGzip = true
       if (head.length < 10) throw UNDERFLOW
       const flags = head[3] as number
       let skip = 10
@@ -153,9 +180,11 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
 
   function dynamicCodes(): void {
     const [literalCount, distanceCount, lengthCount] = [take(5) + 257, take(5) + 1, take(4) + 4]
+    if (literalCount > MAX_LITERALS || distanceCount > MAX_DISTANCES) throw DAMAGED
     const codeLengths = new Uint8Array(19)
     for (let i = 0; i < lengthCount; i++) codeLengths[CODE_LENGTH_ORDER[i] as number] = take(3)
     const code = huffman(codeLengths)
+    if (!isCode(code, false)) throw DAMAGED
     const lengths = new Uint8Array(literalCount + distanceCount)
     for (let i = 0; i < lengths.length; ) {
       const next = symbol(code)
@@ -171,6 +200,7 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
     }
     literals = huffman(lengths.subarray(0, literalCount))
     distances = huffman(lengths.subarray(literalCount))
+    if (lengths[END_OF_BLOCK] === 0 || !isCode(literals, true) || !isCode(distances, true)) throw DAMAGED
   }
 
   function stored(): void {
@@ -179,13 +209,13 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
     for (let i = 0; i < length; i++) put(input[at + i] as number)
     at += length
     storedLeft -= length
-    if (storedLeft === 0) step = lastBlock ? 'over' : 'block'
+    if (storedLeft === 0) step = lastBlock ? 'trailer' : 'block'
   }
 
   function oneSymbol(): void {
     const value = symbol(literals)
     if (value < 256) put(value)
-    else if (value === 256) step = lastBlock ? 'over' : 'block'
+    else if (value === END_OF_BLOCK) step = lastBlock ? 'trailer' : 'block'
     else {
       const base = LENGTH_BASE[value - 257]
       if (base === undefined) throw DAMAGED
@@ -194,11 +224,26 @@ export function createInflater(out: (bytes: Buffer) => void): Inflater {
       const distanceBase = DISTANCE_BASE[far]
       if (distanceBase === undefined) throw DAMAGED
       const distance = distanceBase + take(DISTANCE_EXTRA[far] as number)
+      if (distance > total + outputAt) throw DAMAGED
       for (let i = 0; i < length; i++) put(window[(windowAt - distance + WINDOW) & (WINDOW - 1)] as number)
     }
   }
 
-  const STEPS = { wrapping, block, stored, symbols: oneSymbol }
+  const STEPS = { wrapping, block, stored, symbols: oneSymbol, trailer }
+
+  /** gzip's check sum (RFC 1952, 2.3.1) stands behind the last block, at a whole byte. */
+  function trailer(): void {
+    flush()
+    bits = 0
+    bitCount = 0
+    if (!isGzip) step = 'over'
+    else if (at + GZIP_TRAILER_BYTES > input.length) throw UNDERFLOW
+    else {
+      step = 'over'
+      if (input.readUInt32LE(at) !== checkSum) throw DAMAGED
+      at += GZIP_TRAILER_BYTES
+    }
+  }
 
   function write(bytes: Buffer): boolean {
     if (damaged || step === 'over') return false

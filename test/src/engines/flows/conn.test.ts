@@ -14,6 +14,7 @@ const flow: Flow = {
   firstIsOrig: true,
   startTime: 1_071_580_904.89,
   duration: 0.3111039400100708,
+  partial: false,
   connState: 'SF',
   history: 'ShADadFf',
   missedBytes: 2227,

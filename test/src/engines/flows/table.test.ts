@@ -339,6 +339,29 @@ it('shows the innermost payload, the TCP header and the flow of the packet last 
   expect(table.counts.oddPorts).toEqual([{ transport: 'tcp', port: 2222, protocol: 'ssh', flows: 1 }])
 })
 
+it('shows no payload for a segment without any, though the tunnel around it carries one', () => {
+  const table = createFlowTable({ captureId: 'x', onFlow() {} })
+  const ack = tcp({ srcPort: 40_000, dstPort: 8080, flags: 16, seq: 1 })
+  const inner = ethernet(0x0800, ip4({ src: A, dst: B, protocol: 6, payload: ack }))
+  const vxlan = Buffer.concat([Buffer.from([8, 0, 0, 0, 0, 0, 1, 0]), inner])
+  const data = ip4({ src: A, dst: B, protocol: 17, payload: udp(50_000, 4789, vxlan) })
+  table.packet({ ...emptyPacket(101), buffer: data, capLen: data.length, origLen: data.length, seconds: T })
+  expect(table.identity()).toMatchObject({ transport: 'tcp', respPort: 8080, partial: true })
+  expect(table.payload).toMatchObject({ transport: 6, length: 0 })
+})
+
+it('keeps what the caller puts to a flow, and gives it back with the flow when that ends', () => {
+  const ended: unknown[] = []
+  const table = createFlowTable<string>({ captureId: 'x', onFlow: (_flow, state) => ended.push(state) })
+  for (const { data } of conversation(OPEN)) {
+    table.packet({ ...emptyPacket(101), buffer: data, capLen: data.length, origLen: data.length, seconds: T })
+    table.state = `${table.state ?? ''}.`
+  }
+  table.finish()
+  expect(ended).toEqual(['...'])
+  expect(table.state).toBeUndefined()
+})
+
 it('tells a weird without a flow once for a pair of addresses', () => {
   const zero = ip4({
     src: A,

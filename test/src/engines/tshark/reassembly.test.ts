@@ -1,5 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { createReassembly, type Segment } from '../../../../src/engines/tshark/reassembly.ts'
+import { ACK, FIN, RST, SYN } from '../../../../src/engines/flows/tcp.ts'
+import { createReassembly } from '../../../../src/engines/tshark/reassembly.ts'
+
+interface Header {
+  ack: number
+  syn: boolean
+  hasAck: boolean
+  fin: boolean
+  rst: boolean
+  wireLength: number
+}
 
 /** What came out, as text: bytes as they are, gaps as `<n>`, the end of a side as `.`; upper case is the originator's. */
 function play() {
@@ -13,25 +23,17 @@ function play() {
     gap: (fromOriginator, length) => put(fromOriginator, `<${length}>`),
     finished: (fromOriginator) => put(fromOriginator, '.'),
   })
-  const send = (fromOriginator: boolean, seq: number, text: string, more: Partial<Segment> = {}) => {
-    const payload = Buffer.from(text)
-    const segment = {
-      seq: seq >>> 0,
-      ack: 0,
-      syn: false,
-      hasAck: false,
-      fin: false,
-      rst: false,
-      payload,
-      wireLength: payload.length,
-      ...more,
-    }
-    reassembly.segment(fromOriginator, segment, 1)
+  const send = (fromOriginator: boolean, seq: number, text: string, more: Partial<Header> = {}) => {
+    const { ack = 0, syn = false, hasAck = false, fin = false, rst = false, wireLength = text.length } = more
+    const flags = (syn ? SYN : 0) | (hasAck ? ACK : 0) | (fin ? FIN : 0) | (rst ? RST : 0)
+    const payload = { buffer: Buffer.from(`..${text}..`), offset: 2, length: text.length }
+    reassembly.segment(fromOriginator, { seq: seq >>> 0, ack, flags, length: wireLength }, payload, 1)
   }
   return {
-    up: (seq: number, text: string, more?: Partial<Segment>) => send(true, seq, text, more),
-    down: (seq: number, text: string, more?: Partial<Segment>) => send(false, seq, text, more),
+    up: (seq: number, text: string, more?: Partial<Header>) => send(true, seq, text, more),
+    down: (seq: number, text: string, more?: Partial<Header>) => send(false, seq, text, more),
     end: () => reassembly.end(2),
+    isOver: () => reassembly.isOver,
     out: () => [up, down],
   }
 }
@@ -86,6 +88,17 @@ describe('reassembly', () => {
     expect(out()[0]).toBe('')
     up(2, 'ab')
     expect(out()[0]).toBe('abcd.')
+  })
+
+  it('is over once both sides have sent their last byte, not before', () => {
+    const { up, down, isOver } = play()
+    up(1, '', { syn: true })
+    down(9, '', { syn: true })
+    up(4, 'cd', { fin: true })
+    down(10, '', { fin: true })
+    expect(isOver()).toBe(false)
+    up(2, 'ab')
+    expect(isOver()).toBe(true)
   })
 
   it('begins in the middle where the beginning was not seen', () => {

@@ -169,6 +169,24 @@ describe('DNS', () => {
     expect(parsed?.answers.map((answer) => answer.text)).toEqual([text])
   })
 
+  it.each([
+    ['a list of protocols that does not fill its field', '00010002' + '0268', 'DNS_SVCB_alpn_length_invalid'],
+    ['a port that is no two bytes', '00030003' + '01bb00', 'DNS_SVCB_port_length_invalid'],
+  ])('tells of a service binding %s', (_label, parameter, weird) => {
+    const data = Buffer.from(`000100${parameter}`, 'hex')
+    const parsed = parseDns(message({ flags: RESPONSE, questions: [['a', 65]], answers: [record(POINTER, 65, data)] }))
+    expect(parsed?.weirds).toEqual([weird])
+    const good = Buffer.from('000100' + '0001000302' + '6832' + '0003000201bb', 'hex')
+    const whole = message({ flags: RESPONSE, questions: [['a', 65]], answers: [record(POINTER, 65, good)] })
+    expect(parseDns(whole)).toMatchObject({ weirds: [], whole: true })
+  })
+
+  it('tells of a record without data', () => {
+    const empty = record(POINTER, 1, Buffer.alloc(0))
+    const parsed = parseDns(message({ flags: RESPONSE, questions: [['a', 1]], answers: [empty] }))
+    expect(parsed?.weirds).toEqual(['DNS_zero_rdlength'])
+  })
+
   it('logs what a dynamic update asks for', () => {
     const none = record('host.example', 5, Buffer.alloc(0), 0, 254)
     const updates = [

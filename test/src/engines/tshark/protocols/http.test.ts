@@ -258,4 +258,99 @@ describe('HTTP', () => {
     expect(faults).toEqual([])
     expect(rows('http')).toEqual([])
   })
+
+  it('reports what breaks HTTP after it was spoken, and takes it off the flow', () => {
+    const reply = scene()
+    reply.flow.client(request()).server('SSH-2.0-x\r\n', 7).end()
+    expect(reply.rows('analyzer')).toMatchObject([
+      { ts: 7, analyzer_name: 'HTTP', failure_reason: 'not a http reply line' },
+    ])
+    expect(reply.rows('http')).toMatchObject([{ uri: '/' }])
+    expect(reply.flow.services()).toEqual([])
+    const junk = scene()
+    junk.flow.client(`${request()}\0\0\r\n`).end()
+    expect(junk.rows('analyzer')).toMatchObject([{ failure_reason: 'not a http request line' }])
+  })
+
+  it('ends a line at a bare CR and tells it', () => {
+    const { flow, rows } = scene()
+    flow.client('GET /a HTTP/1.1\rHost: x\r\r', 3).client('GET /b HTTP/1.1\r', 4).client('\n\r\n', 5).end()
+    expect(rows('http').map(({ uri, host }) => [uri, host])).toEqual([
+      ['/a', 'x'],
+      ['/b', undefined],
+    ])
+    expect(rows('weird')).toMatchObject([{ name: 'line_terminated_with_single_CR', source: 'CONTENTLINE', ts: 3 }])
+    const whole = scene()
+    for (const half of ['GET / HTTP/1.1\r', '\nHost: x\r', '\n\r', '\n']) whole.flow.client(half)
+    whole.flow.end()
+    expect(whole.rows('weird')).toEqual([])
+    expect(whole.rows('http')).toMatchObject([{ host: 'x' }])
+  })
+
+  it('takes the answer to HTTP/0.9 for a body, even where a head was under way', () => {
+    const plain = scene()
+    plain.flow.client('GET /old\r\n').server(HTML).end()
+    expect(plain.rows('http')).toMatchObject([
+      { version: '0.9', status_code: 0, response_body_len: HTML.length, resp_mime_types: ['text/html'] },
+    ])
+    expect(plain.flow.services()).toEqual(['http'])
+    const early = scene()
+    early.flow.server('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n').client('GET /\r\n').server('too much').end()
+    expect(early.rows('http').map(({ version, response_body_len }) => [version, response_body_len])).toEqual([
+      ['1.1', 0],
+      ['0.9', 8],
+    ])
+    expect(early.rows('weird').map(({ name }) => name)).toContain('http_09_reply_before_request')
+  })
+
+  it('tells headers that contradict one another', () => {
+    const { flow, rows } = scene()
+    flow.client('POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n')
+    flow.server(response('abc', 'Content-Length: 3\r\nContent-Range: bytes 0-8/9\r\n', '206 Partial Content')).end()
+    expect(rows('weird').map(({ name }) => name)).toEqual([
+      'HTTP_content_length_0_and_expect_100_cont',
+      'HTTP_range_not_matching_len',
+    ])
+  })
+
+  it('says what a file in ranges is only in the record that showed it', () => {
+    const { flow, rows } = scene()
+    const range = (body: string, first: number) =>
+      response(
+        body,
+        `Content-Length: ${body.length}\r\nContent-Range: bytes ${first}-${first + body.length - 1}/18\r\n`,
+        '206 Partial Content',
+      )
+    flow.client(request()).server(range('tail line', 9)).client(request()).server(range('head line', 0)).end()
+    expect(rows('http').map(({ resp_mime_types }) => resp_mime_types)).toEqual([undefined, ['text/plain']])
+    expect(rows('files')).toMatchObject([{ mime_type: 'text/plain', seen_bytes: 18 }])
+  })
+
+  it('ends the headers of an attached message at a line that is none', () => {
+    const { flow, rows } = scene()
+    const body = 'Subject: x\r\nTransfer-Encoding: chunked\r\n.\r\nhello there\r\n'
+    flow
+      .client(`POST / HTTP/1.1\r\nContent-Type: message/rfc822\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+      .end()
+    expect(rows('weird').map(({ name }) => name)).toEqual([
+      'HTTP_nested_transfer_encoding_header',
+      'http_no_crlf_in_header_list',
+    ])
+    expect(rows('files')).toMatchObject([{ mime_type: 'text/plain' }])
+  })
+
+  it('tells a coded body that does not decode, by its codes or by its check sum', () => {
+    const whole = gzipSync(Buffer.from(HTML))
+    const wrongSum = Buffer.from(whole)
+    wrongSum[whole.length - 8] = (wrongSum[whole.length - 8] as number) ^ 1
+    const badCodes = Buffer.concat([whole.subarray(0, 10), Buffer.from('fdffffffffff', 'hex')])
+    for (const body of [wrongSum, badCodes]) {
+      const { flow, rows } = scene()
+      flow
+        .client(request())
+        .server(response(body, `Content-Encoding: gzip\r\nContent-Length: ${body.length}\r\n`))
+        .end()
+      expect(rows('weird')).toMatchObject([{ name: 'inflate_failed', source: 'ZIP' }])
+    }
+  })
 })

@@ -162,4 +162,15 @@ describe('SMTP', () => {
       flow(PORT).server('220 a\r\n').client(bytes).server('250 ok\r\n').end()
     expect(faults).toEqual([])
   })
+
+  it('counts the last line end of a message and of an attached one, not that before a boundary', () => {
+    const { session, rows } = greeted()
+    session.client('MAIL FROM:<a@b>\r\n').server('250 ok\r\n').client('DATA\r\n').server('354 go\r\n')
+    session.client('Subject: x\r\n\r\nHello!\r\n.\r\n').server('250 ok\r\n')
+    session.client('MAIL FROM:<a@b>\r\n').server('250 ok\r\n').client('DATA\r\n').server('354 go\r\n')
+    const parts = ['', 'Hello!', '--b', 'Content-Type: message/rfc822', '', 'From: c@d', '', 'Hello!', '--b--', '.', '']
+    session.client(`Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n${parts.join('\r\n')}`)
+    session.server('250 ok\r\n').end()
+    expect(rows('files').map(({ seen_bytes }) => seen_bytes)).toEqual([8, 6, 8])
+  })
 })

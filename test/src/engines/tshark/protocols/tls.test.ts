@@ -125,6 +125,18 @@ describe('TLS', () => {
     expect(scene.rows('ssl')).toMatchObject([{ server_name: 'example.com', established: false, ssl_history: 'C' }])
   })
 
+  it('reports a server that answers a hello with something else', async () => {
+    const chunks = await recordTls(made, { servername: 'example.com' })
+    const scene = stage([ssl])
+    const flow = feed(chunks.slice(0, 1), scene.flow({ respPort: 80 }))
+    expect(flow.services()).toEqual(['ssl'])
+    flow.server('HTTP/1.1 400 Bad Request\r\n\r\n').end()
+    const failure_reason = 'Invalid version late in TLS connection. Packet reported version: 21588'
+    expect(scene.rows('analyzer')).toMatchObject([{ analyzer_name: 'SSL', failure_reason }])
+    expect(scene.rows('ssl')).toMatchObject([{ ssl_history: 'C', established: false }])
+    expect(flow.services()).toEqual([])
+  })
+
   it('is recognized on any port by its first record', async () => {
     const chunks = await recordTls(made, { servername: 'example.com' })
     const scene = stage([ssl])
