@@ -7,7 +7,7 @@ import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../state/errors.ts'
 
 /** Flushes a file or a directory to the disk; a rename or a new name is durable once its directory is flushed. */
-export async function flush(path: string): Promise<void> {
+export async function flush(path: string | Buffer): Promise<void> {
   const handle = await open(path, constants.O_RDONLY)
   try {
     await handle.sync()
@@ -24,7 +24,7 @@ export async function flushAll(dir: string): Promise<void> {
 }
 
 /** Renames within a file system and flushes the target's directory; parents are made. */
-export async function move(from: string, to: string): Promise<void> {
+export async function move(from: string | Buffer, to: string): Promise<void> {
   await mkdir(dirname(to), { recursive: true })
   await rename(from, to)
   await flush(dirname(to))
@@ -44,9 +44,12 @@ export function shortHash(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 12)
 }
 
+/** File systems allow 255 bytes; what we put around a name needs some. */
+const MAX_NAME_BYTES = 160
+
 /** A file name from elsewhere as one that is safe here: no path, no control characters, bounded. */
 export function safeName(name: string): string {
   const base = basename(name.replaceAll('\0', '')) || 'unnamed'
   const clean = base.replace(/[\p{Cc}/\\]/gu, '_').replace(/^\.+/, '_')
-  return clean.length <= 120 ? clean : `${clean.slice(0, 80)}~${shortHash(base)}${clean.slice(-20)}`
+  return Buffer.byteLength(clean) <= MAX_NAME_BYTES ? clean : `${shortHash(base)}~${clean.slice(-24)}`
 }

@@ -15,7 +15,12 @@ export function foreseen(thrown: unknown, stage: StageName, log: Log, stopping: 
     const message = `no space left for ${stage}; free some, the work goes on by itself`
     return new PipelineError('disk_full', message, { retryable: true, cause: thrown })
   }
-  if (errno !== undefined && /^E[A-Z0-9]+$/.test(errno)) {
+  if (errno === 'SQLITE_FULL') {
+    return new PipelineError('disk_full', 'no space left for the ledger; free some, the work goes on by itself', {
+      cause: thrown,
+    })
+  }
+  if (errno !== undefined && /^(E[A-Z0-9]+|SQLITE_(BUSY|LOCKED|IOERR)(_\w+)?)$/.test(errno)) {
     return new PipelineError('io', messageOf(thrown), { retryable: true, cause: thrown })
   }
   const stack = thrown instanceof Error ? (thrown.stack ?? '') : String(thrown)

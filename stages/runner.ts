@@ -90,10 +90,11 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     }
     const heartbeat = setInterval(() => renew(lease, progress, cancel), Math.min(leaseMs / 3, 1000))
     const workDir = spool.workDir(first[0] as Job)
-    let jobs = first
+    /** Grows while a group is gathered: whatever happens, none of it may stay behind. */
+    const jobs = [...first]
     let kept = false
     try {
-      jobs = await gather(first, started)
+      await gather(jobs, started)
       const jobLog = log.child({ job: (jobs[0] as Job).key.slice(0, 16), attempt: (jobs[0] as Job).attempts + 1 })
       await spool.make(workDir)
       const context = {
@@ -109,6 +110,8 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       observer.done?.(stage.name, jobs, Date.now() - started)
       await finishUp(result)
     } catch (error) {
+      // First, so that a full disk has room for what is to be recorded.
+      if (!kept) await spool.remove(workDir)
       await settleFailure(jobs, error)
     } finally {
       clearInterval(heartbeat)
@@ -144,11 +147,10 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
   }
 
   /** Adds jobs to a group until it is full, or nothing more is to come, or the oldest has waited long enough. */
-  async function gather(first: Job[], started: number): Promise<Job[]> {
+  async function gather(jobs: Job[], started: number): Promise<void> {
     const rules = stage.gather
-    const [head] = first
-    if (rules === undefined || head === undefined || head.alone) return first
-    const jobs = [...first]
+    const [head] = jobs
+    if (rules === undefined || head === undefined || head.alone) return
     const upstream = STAGE_NAMES.slice(0, STAGE_NAMES.indexOf(stage.name))
     const taken = () => ({
       jobs: jobs.length,
@@ -161,11 +163,11 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       jobs.push(...more)
       observer.gathered?.(stage.name, taken().bytes)
       if (more.length > 0) continue
-      if (Date.now() - started >= rules.lingerMs || !ledger.jobs.busy(upstream)) break
+      // A stage that is paused (disk) gives nothing: waiting for it would keep what could free space.
+      if (Date.now() - started >= rules.lingerMs || !ledger.jobs.busy(upstream.filter(mayClaim))) break
       await new Promise((resolve) => setTimeout(resolve, pollMs / 4))
     }
     observer.gathered?.(stage.name, 0)
-    return jobs
   }
 
   function renew(lease: string, progress: Progress | undefined, cancel: AbortController): void {
@@ -238,11 +240,24 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       return
     }
     log.error('given up', values)
-    await stage.giveUp?.(job, failure, log)
+    const aside = await putAside(job, failure)
     ledger.transaction(() => {
-      ledger.jobs.fail(job, failure)
+      ledger.jobs.fail(job, {
+        ...failure,
+        message: aside === undefined ? failure.message : `${failure.message}; ${aside}`,
+      })
       settle([job])
     })
+  }
+
+  /** What could not be put aside is given up all the same, with both reasons. */
+  async function putAside(job: Job, failure: { code: string; message: string }): Promise<string | undefined> {
+    try {
+      await stage.giveUp?.(job, failure, log)
+      return undefined
+    } catch (error) {
+      return `its input could not be put into quarantine either: ${messageOf(error)}`
+    }
   }
 
   async function stop(limitMs: number): Promise<void> {

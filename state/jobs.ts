@@ -54,7 +54,7 @@ export function createJobs(db: Database) {
 
   const finish = db.prepare(`
     UPDATE jobs SET status = 'done', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL, note = NULL,
-      error = NULL, error_code = NULL, outputs = @outputs, updated_at = @now
+      error = NULL, error_code = NULL, input = 'null', outputs = @outputs, updated_at = @now
     WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running'`)
 
   const putBack = db.prepare(`
@@ -76,7 +76,7 @@ export function createJobs(db: Database) {
   }
 
   /** Leases ready jobs, oldest first. A job that failed in company comes alone. */
-  const claim = db.transaction(({ stage, leaseMs, limit = 1, lease, now = Date.now() }: ClaimOptions): Job[] => {
+  const claimNow = db.transaction(({ stage, leaseMs, limit = 1, lease, now = Date.now() }: ClaimOptions): Job[] => {
     const token = lease ?? randomBytes(8).toString('hex')
     const found = claimable.all({ stage, now, limit }) as { key: string; alone: number }[]
     const first = found[0]
@@ -87,6 +87,15 @@ export function createJobs(db: Database) {
       toJob(take.get({ stage, key, lease: token, owner: processIdentity(), until: now + leaseMs, now })),
     )
   })
+
+  /**
+   * The write lock is taken at the start, so that two claimers wait for one another instead of failing; a look
+   * without it first, so that idle workers leave it alone.
+   */
+  function claim(options: ClaimOptions): Job[] {
+    const { stage, now = Date.now() } = options
+    return claimable.all({ stage, now, limit: 1 }).length === 0 ? [] : claimNow.immediate(options)
+  }
 
   /** Extends a lease; throws `lease_lost` when it is not held any more. */
   function renew(lease: string, leaseMs: number, progress?: unknown, now = Date.now()): void {
@@ -142,7 +151,7 @@ export function createJobs(db: Database) {
    * Takes back what dead workers hold: leases that ran out, and leases of processes that this one can see
    * to be gone. Answers how many jobs went back into the queue.
    */
-  const reclaim = db.transaction((now = Date.now()): number => {
+  const reclaimNow = db.transaction((now: number): number => {
     const running = db
       .prepare(
         `SELECT stage, key, lease, lease_owner AS owner, lease_until AS until, crashes FROM jobs WHERE status = 'running'`,
@@ -162,6 +171,10 @@ export function createJobs(db: Database) {
     return taken
   })
 
+  function reclaim(now = Date.now()): number {
+    return reclaimNow.immediate(now)
+  }
+
   /** Puts failed jobs back into the queue with a clean slate. Answers how many. */
   function retry(where: { captureId?: string; stage?: string; key?: string } = {}, now = Date.now()): number {
     return db
@@ -176,6 +189,15 @@ export function createJobs(db: Database) {
   /** Removes all work of a capture; whoever works on it loses the lease, and with it the right to finish. */
   function removeOf(captureId: string): void {
     db.prepare(`DELETE FROM jobs WHERE capture_id = ?`).run(captureId)
+  }
+
+  /** The keys of a stage's jobs that wait or are under way. */
+  function openKeys(stage: StageName): Set<string> {
+    const keys = db
+      .prepare(`SELECT key FROM jobs WHERE stage = ? AND status IN ('ready', 'running')`)
+      .pluck()
+      .all(stage)
+    return new Set(keys as string[])
   }
 
   function find(stage: StageName, key: string): JobRow | undefined {
@@ -225,6 +247,7 @@ export function createJobs(db: Database) {
     reclaim,
     retry,
     removeOf,
+    openKeys,
     find,
     list,
     depths,

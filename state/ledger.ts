@@ -83,7 +83,10 @@ function createLocks(db: Database) {
     const held = db.prepare(`SELECT owner, until FROM locks WHERE name = ?`).get(name) as
       | { owner: string; until: number }
       | undefined
-    if (held && held.owner !== processIdentity() && held.until > now && stateOf(held.owner) !== 'dead') return false
+    const isOther = held !== undefined && held.owner !== processIdentity()
+    const owner = held === undefined ? 'dead' : stateOf(held.owner)
+    // The time counts only for a holder that cannot be seen from here (another container).
+    if (isOther && (owner === 'alive' || (owner === 'unknown' && held.until > now))) return false
     db.prepare(
       `INSERT INTO locks (name, owner, until) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until`,
     ).run(name, processIdentity(), now + ms)

@@ -65,7 +65,8 @@ export const migrations: readonly string[] = [
     updated_at  INTEGER NOT NULL,
     PRIMARY KEY (stage, key)
   ) STRICT;
-  CREATE INDEX jobs_open ON jobs (stage, status, not_before);
+  CREATE INDEX jobs_open ON jobs (stage, status, created_at);
+  CREATE INDEX jobs_running ON jobs (lease_until) WHERE status = 'running';
   CREATE INDEX jobs_by_capture ON jobs (capture_id, status);
   CREATE INDEX jobs_by_lease ON jobs (lease) WHERE lease IS NOT NULL;
 

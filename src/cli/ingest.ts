@@ -4,8 +4,9 @@
  * The files stay where they are. What a stop leaves undone is in the ledger and goes on at the next start.
  */
 
-import { readdir, stat } from 'node:fs/promises'
-import { basename, join, resolve } from 'node:path'
+import { readdir, realpath, stat } from 'node:fs/promises'
+import { constants } from 'node:os'
+import { basename, join } from 'node:path'
 import { arrivalJob, capturesOf, encodePath } from '../../stages/monitor/arrival.ts'
 import { isPartialName } from '../../stages/monitor/scan.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
@@ -43,7 +44,7 @@ export async function ingest(files: readonly string[], { source, json }: IngestO
   await pipeline.stop(context.config.stopTimeoutMs)
   if (ended !== undefined) {
     context.tell(`stopped by ${ended.signal}; what is not finished goes on at the next start`)
-    return 128 + (ended.signal === 'SIGINT' ? 2 : 15)
+    return 128 + constants.signals[ended.signal]
   }
   return answer(context, ledger, wanted, json)
 }
@@ -69,7 +70,8 @@ async function queue(files: readonly string[], source: string, ledger: Ledger): 
   const wanted: Wanted[] = []
   for (const [index, file] of files.entries()) {
     const { dev, ino, size, mtimeMs } = await stat(file)
-    const path = encodePath(Buffer.from(resolve(file)))
+    // Who names a link means the file behind it.
+    const path = encodePath(await realpath(file, { encoding: 'buffer' }))
     const job = arrivalJob(
       { path, name: basename(file), source, dev, ino, bytes: size, mtimeMs, keep: true },
       Date.now() * 1000 + index,

@@ -3,7 +3,6 @@
 import { createReadStream } from 'node:fs'
 import { open, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
-import { createInterface } from 'node:readline'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { flush } from '../../stages/durable.ts'
 import { PipelineError } from '../../state/errors.ts'
@@ -33,7 +32,11 @@ export async function withoutCapture(
 }
 
 async function copyRows(from: string, to: string, captureId: string): Promise<number> {
-  const instance = await DuckDBInstance.create(':memory:', { threads: '1' })
+  const instance = await DuckDBInstance.create(':memory:', {
+    threads: '1',
+    memory_limit: '512MB',
+    temp_directory: `${to}.tmp`,
+  })
   const connection = await instance.connect()
   try {
     const source = `read_parquet('${quote(from)}', hive_partitioning = false)`
@@ -51,13 +54,26 @@ async function copyRows(from: string, to: string, captureId: string): Promise<nu
 async function copyLines(from: string, to: string, captureId: string): Promise<number> {
   await using output = await open(to, 'wx')
   let left = 0
-  for await (const line of createInterface({ input: createReadStream(from), crlfDelay: Number.POSITIVE_INFINITY })) {
-    if (JSON.parse(line).capture_id === captureId) continue
-    await output.write(`${line}\n`)
+  for await (const line of linesOf(from)) {
+    if (JSON.parse(line.toString()).capture_id === captureId) continue
+    await output.write(line)
     left++
   }
   await output.sync()
   return left
+}
+
+/** Cut behind line feeds alone: node:readline also cuts at U+2028, which JSON may hold as it is. */
+async function* linesOf(path: string): AsyncGenerator<Buffer> {
+  let rest: Buffer = Buffer.alloc(0)
+  for await (const block of createReadStream(path)) {
+    rest = Buffer.concat([rest, block as Buffer])
+    for (let end = rest.indexOf(0x0a); end !== -1; end = rest.indexOf(0x0a)) {
+      yield rest.subarray(0, end + 1)
+      rest = rest.subarray(end + 1)
+    }
+  }
+  if (rest.length > 0) yield Buffer.concat([rest, Buffer.from('\n')])
 }
 
 function quote(path: string): string {

@@ -37,6 +37,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
           `the stored capture ${capture.path} is gone; drop the file again after \`forget ${capture.id.slice(0, 16)}\``,
         )
       }
+      await checkUnchanged(capturePath, capture.bytes)
       const outDir = join(workDir, 'logs')
       const scratch = join(workDir, 'scratch')
       await mkdir(outDir)
@@ -53,6 +54,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
       })
       await rm(scratch, { recursive: true, force: true })
       await flushAll(outDir)
+      await checkUnchanged(capturePath, capture.bytes)
 
       const logs = Object.entries(result.logs).map(
         ([logType, { records, bytes }]): LogFile => ({ logType, records, bytes }),
@@ -110,6 +112,16 @@ function timeLimit(timeoutMs: number): AbortSignal {
   )
   setTimeout(() => controller.abort(error), timeoutMs).unref()
   return controller.signal
+}
+
+/** A writer that was out of our sight may have gone on writing into the file after it was accepted. */
+async function checkUnchanged(path: string, bytes: number): Promise<void> {
+  const { size } = await stat(path)
+  if (size === bytes) return
+  throw new PipelineError(
+    'capture_changed',
+    `the stored capture has ${size} bytes, but ${bytes} were accepted; \`forget\` it and drop the file again when it is written`,
+  )
 }
 
 async function exists(path: string): Promise<boolean> {

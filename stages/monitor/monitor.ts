@@ -6,10 +6,13 @@
  * copy of a known capture is linked to the first and not processed.
  */
 
-import { copyFile, rename, unlink, writeFile } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { randomUUID } from 'node:crypto'
+import { constants, existsSync } from 'node:fs'
+import { access, copyFile, link, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
 import { isBeingRemoved } from '../../state/captures.ts'
 import { errnoOf, PipelineError } from '../../state/errors.ts'
+import type { Job } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { flush, move, safeName, shortHash } from '../durable.ts'
@@ -40,35 +43,36 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
     handle: oneJob<Arrival>(async (job, context) => {
       const arrival = job.input
       const note = (job.note ?? {}) as Note
+      // An attempt that was cut short has stored it all: only the recording is left, whatever lies at the path by now.
+      if (note.inspection !== undefined && (await isStored(note.inspection))) return accept(arrival, note, context)
       const path = note.quarantined === undefined ? pathOf(arrival) : join(layout.dataDir, note.quarantined)
       const stats = await identify(path)
-      if (stats === undefined) return resume(arrival, note)
-      if (stats.isSymbolicLink()) {
-        throw new PipelineError(
-          'capture_not_recognized',
-          'a symbolic link, which is not followed; drop the file itself, or a hard link to it',
-        )
-      }
+      if (stats === undefined) return { outputs: 'gone before it was read' }
+      if (stats.isSymbolicLink()) throw new PipelineError('capture_not_recognized', LINK_MESSAGE)
       if (!stats.isFile()) throw new PipelineError('capture_not_recognized', 'not a regular file')
       const file: FileIdentity = { dev: stats.dev, ino: stats.ino, bytes: stats.size, mtimeMs: stats.mtimeMs }
       if (!note.quarantined && !sameFile(arrival, stats)) return changed(arrival, 'since it was queued')
 
-      const copy = arrival.keep === true || stats.nlink > 1 || stats.dev !== (await identify(layout.captures))?.dev
-      const inspection = await inspect(path, copy, context)
+      if (!arrival.keep) await checkFolder(path)
+      const mustCopy = arrival.keep === true || stats.nlink > 1 || stats.dev !== (await identify(layout.captures))?.dev
+      const inspection = await inspect(path, mustCopy, context)
       const after = await identify(path)
       if (after === undefined || !sameFile(file, after)) return changed(arrival, 'while it was read')
-      const postponed = mayGrow(inspection, file.mtimeMs, arrival)
+      const postponed = mayGrow(inspection, job) ?? waitForRemoval(inspection)
       if (postponed) return postponed
 
-      ledger.jobs.note(job, { ...note, file, inspection } satisfies Note)
-      for (const capture of inspection.captures) await store(capture, path)
-      await removeOriginal(path, arrival, inspection)
-      return accept(arrival, file.bytes, inspection, context)
+      const found = await store(inspection, path, context)
+      const noted: Note = { ...note, file, inspection: found.inspection }
+      ledger.jobs.note(job, noted)
+      await found.move()
+      return accept(arrival, noted, context)
     }),
 
     async giveUp(job, { code, message }) {
       const arrival = job.input as Arrival
       const note = (job.note ?? {}) as Note
+      // What is in quarantine already was there before this attempt; what lies at its old place is another file.
+      if (note.quarantined !== undefined) return
       const reason = {
         file: arrival.name,
         source: arrival.source,
@@ -77,13 +81,11 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
         reason: message,
         at: new Date().toISOString(),
       }
-      const name = `${shortHash(job.key)}-${safeName(arrival.name)}`
-      const quarantined = join(layout.quarantine, name)
-      if (!arrival.keep) await putAside(pathOf(arrival), quarantined)
-      await writeFile(`${quarantined}.reason.json`, `${JSON.stringify(reason, null, 2)}\n`)
+      const kept = await freeName(`${shortHash(job.key)}-${safeName(arrival.name)}`)
+      const moved = !arrival.keep && (await moveAside(arrival, kept))
+      await writeFile(`${kept}.reason.json`, `${JSON.stringify(reason, null, 2)}\n`)
       ledger.transaction(() => {
-        if (!arrival.keep)
-          ledger.jobs.note(job, { ...note, quarantined: relative(layout.dataDir, quarantined) } satisfies Note)
+        if (moved) ledger.jobs.note(job, { ...note, quarantined: relative(layout.dataDir, kept) } satisfies Note)
         ledger.captures.addArrival({
           name: arrival.name,
           source: arrival.source,
@@ -94,6 +96,24 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
         })
       })
     },
+  }
+
+  async function isStored({ captures }: Inspection): Promise<boolean> {
+    for (const capture of captures) if ((await identify(storedPath(capture))) === undefined) return false
+    return true
+  }
+
+  /** A name in quarantine that nothing has yet: what lies there is never written over. */
+  async function freeName(name: string): Promise<string> {
+    const path = join(layout.quarantine, name)
+    return (await identify(path)) === undefined ? path : join(layout.quarantine, `${randomUUID().slice(0, 8)}-${name}`)
+  }
+
+  async function moveAside(arrival: Arrival, target: string): Promise<boolean> {
+    const stats = await identify(pathOf(arrival))
+    if (stats === undefined || !sameFile(arrival, stats)) return false
+    await putAside(pathOf(arrival), target)
+    return true
   }
 
   async function inspect(
@@ -113,47 +133,69 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
     return { outputs: `changed ${when}; it is queued again when it has settled` }
   }
 
-  /** The file is gone: an earlier attempt moved it, or somebody took it away. */
-  function resume(arrival: Arrival, { file, inspection }: Note): StageResult {
-    if (file === undefined || inspection === undefined) return { outputs: 'gone before it was read' }
-    return accept(arrival, file.bytes, inspection)
-  }
-
-  /** A tail that ends in the middle of a record is most often a copy that has stalled. */
-  function mayGrow({ captures }: Inspection, mtimeMs: number, { keep }: Arrival): Postponed | undefined {
-    const ageMs = Date.now() - mtimeMs
+  /**
+   * A tail that ends in the middle of a record is most often a copy that has stalled. Counted from when the file was
+   * queued: a file server's clock need not be ours.
+   */
+  function mayGrow({ captures }: Inspection, { input, createdAt }: Job<Arrival>): Postponed | undefined {
+    const ageMs = Date.now() - createdAt
     const whole = captures.every(({ complete, packets }) => complete && packets > 0)
-    if (keep || whole || ageMs < 0 || ageMs >= cutGraceMs) return undefined
-    return { postponedMs: Math.ceil(cutGraceMs - ageMs), why: 'its last record is not complete, or it has none yet' }
+    if (input.keep || whole || ageMs >= cutGraceMs) return undefined
+    return {
+      postponedMs: Math.ceil(Math.max(100, cutGraceMs - ageMs)),
+      why: 'its last record is not complete, or it has none yet',
+    }
   }
 
-  async function store(capture: FoundCapture, original: string | Buffer): Promise<void> {
-    const target = storedPath(capture)
-    if ((await identify(target)) !== undefined) return
-    if (capture.copy !== undefined) return await move(capture.copy, target)
-    await flush(original as string)
-    await rename(original, target)
-    await flush(layout.captures)
+  /** Before anything is moved: the stored file of a capture that is being forgotten is about to go. */
+  function waitForRemoval({ captures }: Inspection): Postponed | undefined {
+    const known = captures.map(({ sha256 }) => ledger.captures.get(sha256)?.state)
+    if (!known.some((state) => state !== undefined && isBeingRemoved(state))) return undefined
+    return { postponedMs: 1000, why: 'the rows of the same capture are being removed at this moment' }
   }
 
-  /** After every capture in it is stored. An archive that held other things as well is kept with the reason. */
-  async function removeOriginal(path: string | Buffer, arrival: Arrival, { ignored }: Inspection): Promise<void> {
-    if (arrival.keep) return
-    if (ignored.length === 0) return await unlink(path).catch(ignoreAbsent)
-    const kept = join(layout.quarantine, `${shortHash(path.toString())}-${safeName(arrival.name)}`)
+  /**
+   * How the captures get to their places: by a rename, or, where the file system refuses one (a bind mount, a folder
+   * that is not ours), as copies. What is stored already stays as it is.
+   */
+  async function store(inspection: Inspection, path: string | Buffer, context: StageContext) {
+    const [only] = inspection.captures
+    if (only !== undefined && only.copy === undefined && (await identify(storedPath(only))) === undefined) {
+      await flush(path)
+      if (!(await canRename(path, storedPath(only))))
+        return await store(await inspect(path, true, context), path, context)
+      return { inspection, move: () => move(path, storedPath(only)) }
+    }
+    const moveCopies = async (): Promise<void> => {
+      for (const capture of inspection.captures) {
+        const target = storedPath(capture)
+        if (capture.copy !== undefined && (await identify(target)) === undefined) await move(capture.copy, target)
+      }
+    }
+    return { inspection, move: moveCopies }
+  }
+
+  /**
+   * Runs after the recording, and so never takes away what is not accepted. An archive that held other things as well
+   * is kept with the reason.
+   */
+  async function removeOriginal(arrival: Arrival, { file, inspection, quarantined }: Note): Promise<void> {
+    if (arrival.keep || file === undefined || inspection === undefined) return
+    const path = quarantined === undefined ? pathOf(arrival) : join(layout.dataDir, quarantined)
+    const stats = await identify(path)
+    if (stats === undefined || !sameFile(file, stats)) return
+    const { ignored, fileSha256 } = inspection
+    if (quarantined !== undefined) await rm(`${path}.reason.json`, { force: true })
+    if (ignored.length === 0) return await unlink(path)
+    const kept = await freeName(`${fileSha256.slice(0, 12)}-${safeName(arrival.name)}`)
     await putAside(path, kept)
-    await writeFile(
-      `${kept}.reason.json`,
-      `${JSON.stringify({ file: arrival.name, source: arrival.source, ignored }, null, 2)}\n`,
-    )
+    const reason = { file: arrival.name, source: arrival.source, ignored }
+    await writeFile(`${kept}.reason.json`, `${JSON.stringify(reason, null, 2)}\n`)
   }
 
-  function accept(
-    arrival: Arrival,
-    bytes: number,
-    { container, fileSha256, captures, ignored }: Inspection,
-    context?: StageContext,
-  ): StageResult {
+  function accept(arrival: Arrival, note: Note, context: StageContext): StageResult {
+    const { container, fileSha256, captures, ignored } = note.inspection as Inspection
+    const bytes = note.file?.bytes ?? arrival.bytes
     const { source } = arrival
     const record = (ledger: Ledger): void => {
       for (const capture of captures) {
@@ -169,7 +211,7 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
           captureId: sha256,
           outcome,
         })
-        context?.log.info(MESSAGES[outcome], {
+        context.log.info(MESSAGES[outcome], {
           file: arrival.name,
           capture: sha256.slice(0, 16),
           source,
@@ -190,10 +232,14 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
           outcome: 'quarantined',
           reason,
         })
-        context?.log.warn('a member of an archive is no capture', { file: arrival.name, member, reason })
+        context.log.warn('a member of an archive is no capture', { file: arrival.name, member, reason })
       }
     }
-    return { record, outputs: { captures: captures.map(({ sha256 }) => sha256) } }
+    return {
+      record,
+      afterwards: () => removeOriginal(arrival, note),
+      outputs: { captures: captures.map(({ sha256 }) => sha256) },
+    }
   }
 
   function acceptOne({ name, source }: Arrival, capture: FoundCapture): 'accepted' | 'empty' | 'duplicate' {
@@ -205,6 +251,11 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
       })
     }
     if (known !== undefined) return 'duplicate'
+    if (!existsSync(storedPath(capture))) {
+      throw new PipelineError('artifact_missing', 'its stored file went away before it was recorded', {
+        retryable: true,
+      })
+    }
     // Damage may hide packets that only the engine's reader finds, so only a whole file can be called empty.
     const state = packets === 0 && complete ? 'empty' : 'accepted'
     ledger.captures.add({
@@ -223,6 +274,8 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
     return join(layout.captures, `${sha256}.${format}`)
   }
 }
+
+const LINK_MESSAGE = 'a symbolic link, which is not followed; drop the file itself, or a hard link to it'
 
 const MESSAGES = {
   accepted: 'capture accepted',
@@ -243,6 +296,27 @@ async function putAside(path: string | Buffer, target: string): Promise<void> {
   }
 }
 
-function ignoreAbsent(error: unknown): void {
-  if (errnoOf(error) !== 'ENOENT') throw error
+/** A file that cannot be taken away would come again and again. Throws `io` with what to do. */
+async function checkFolder(path: string | Buffer): Promise<void> {
+  const folder = dirname(path.toString())
+  if (!folder.isWellFormed() || folder.includes('\ufffd')) return
+  await access(folder, constants.W_OK | constants.X_OK).catch((cause) => {
+    throw new PipelineError(
+      'io',
+      `files in ${folder} cannot be renamed or deleted; give this user the right to write there`,
+      { cause },
+    )
+  })
+}
+
+/** Tries it with a name beside the target: rename(2) alone tells whether two folders are on one mount. */
+async function canRename(path: string | Buffer, target: string): Promise<boolean> {
+  const probe = `${target}.probe`
+  try {
+    await link(path, probe)
+    await unlink(probe)
+    return true
+  } catch {
+    return false
+  }
 }

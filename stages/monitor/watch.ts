@@ -31,6 +31,9 @@ export interface WatchOptions {
   mayQueue(): boolean
 }
 
+/** Files that one look queues: a transaction that stays short. The next look takes the next. */
+const MOST_AT_ONCE = 500
+
 export interface Watcher {
   /** Looks now. */
   rescan(): void
@@ -47,6 +50,7 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
   let closed = false
+  let dueAt = Number.POSITIVE_INFINITY
 
   const events = watch(inbox, {
     ignoreInitial: true,
@@ -61,13 +65,17 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
     complain('events', `the inbox sends no events; it is looked at every ${rescanMs} ms`, error),
   )
 
+  /** Brings the next look forward, never back: a file that changes all the time must not keep the others waiting. */
   function schedule(delayMs: number): void {
-    if (closed) return
+    const at = performance.now() + delayMs
+    if (closed || at >= dueAt) return
+    dueAt = at
     clearTimeout(timer)
     timer = setTimeout(look, delayMs)
   }
 
   function look(): void {
+    dueAt = Number.POSITIVE_INFINITY
     running ??= scanOnce().finally(() => {
       running = undefined
       schedule(settling.size > 0 ? tickMs : rescanMs)
@@ -80,27 +88,30 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
         complain(path, `the folder ${path} cannot be read; its files are left out`, error),
       )
       complaints.delete('inbox')
-      queueSettled(files)
+      await queueSettled(files)
     } catch (error) {
       complain('inbox', `the inbox ${inbox} cannot be read; nothing comes in until it can`, error)
     }
   }
 
-  function queueSettled(files: InboxFile[]): void {
-    forgetEnded(files)
-    const open = files.filter(({ key, kind }) => kind !== 'other' && !queued.has(key))
-    const settled = settling.observe(open, performance.now())
-    if (settled.size === 0 || !mayQueue()) return
-    const candidates = open.filter(({ key }) => settled.has(key))
-    const held = heldForWriting(new Set(candidates.map(({ path }) => realPath(path))))
-    let added = 0
-    for (const file of candidates) {
-      if (held.has(realPath(file.path))) continue
-      queued.set(file.key, queue(file))
-      settling.forget(file.key)
-      added++
+  async function queueSettled(files: InboxFile[]): Promise<void> {
+    try {
+      forgetEnded(files)
+      const open = files.filter(({ key, kind }) => kind !== 'other' && !queued.has(key))
+      const settled = settling.observe(open, performance.now())
+      if (settled.size === 0 || !mayQueue()) return
+      const candidates = open.filter(({ key }) => settled.has(key)).slice(0, MOST_AT_ONCE)
+      const held = heldForWriting(new Set(candidates.map(({ path }) => realPath(path))))
+      const ready = candidates.filter(({ path }) => !held.has(realPath(path)))
+      ledger.transaction(() => {
+        for (const file of ready) queued.set(file.key, queue(file))
+      })
+      for (const { key } of ready) settling.forget(key)
+      complaints.delete('ledger')
+      if (ready.length > 0) onQueued()
+    } catch (error) {
+      complain('ledger', 'files that have settled cannot be queued; it is tried again', error)
     }
-    if (added > 0) onQueued()
   }
 
   /**
@@ -119,11 +130,10 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
   }
 
   function forgetEnded(files: InboxFile[]): void {
+    if (queued.size === 0) return
     const present = new Set(files.map(({ key }) => key))
-    for (const [key, job] of queued) {
-      const status = ledger.jobs.find('monitor', job)?.status
-      if (!present.has(key) || status === undefined || status === 'done' || status === 'failed') queued.delete(key)
-    }
+    const open = ledger.jobs.openKeys('monitor')
+    for (const [key, job] of queued) if (!present.has(key) || !open.has(job)) queued.delete(key)
   }
 
   /** Says a thing once, until it has gone away. */

@@ -29,6 +29,8 @@ export interface UploadOptions {
 
 /** So that one transaction stays short, whatever the flush rules say. */
 const MAX_JOBS_PER_COMMIT = 500
+/** Without an interval a group waits for earlier stages, but not for ever: they may run nowhere. */
+const LONGEST_LINGER_MS = 60_000
 
 export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptions): Stage {
   /** Commits that this process is putting in place at this moment. */
@@ -43,7 +45,7 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
         (rules.bufferBytes > 0 && bytes >= rules.bufferBytes) ||
         (rules.events > 0 && events >= rules.events) ||
         (rules.intervalMs > 0 && ageMs >= rules.intervalMs),
-      lingerMs: rules.intervalMs > 0 ? rules.intervalMs : Number.POSITIVE_INFINITY,
+      lingerMs: rules.intervalMs > 0 ? rules.intervalMs : LONGEST_LINGER_MS,
     },
 
     async handle(jobs, { workDir, signal, log }) {
@@ -115,8 +117,10 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
     const dirs = new Set<string>()
     for (const { path, staged } of ledger.commits.files(id)) {
       const target = join(layout.dataDir, path)
+      const made = await mkdir(dirname(target), { recursive: true })
       await place(join(layout.dataDir, staged), target)
-      dirs.add(dirname(target))
+      // A new folder is durable once the one that holds it is flushed.
+      for (let dir = dirname(target); dir.length >= dirname(made ?? target).length; dir = dirname(dir)) dirs.add(dir)
     }
     for (const dir of dirs) await flush(dir)
     ledger.transaction(() => {
@@ -128,7 +132,6 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
 
 /** Renames unless an earlier try has done so. */
 async function place(staged: string, target: string): Promise<void> {
-  await mkdir(dirname(target), { recursive: true })
   try {
     await rename(staged, target)
   } catch (error) {

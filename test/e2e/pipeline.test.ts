@@ -109,6 +109,36 @@ describe('the service', () => {
     expect(code).toBe(0)
   })
 
+  it('shares many small captures among processes that do the same, without one failing', async () => {
+    using home = makeHome()
+    mkdirSync(home.inbox, { recursive: true })
+    const whole = readFileSync(SAMPLE)
+    for (let i = 0; i < 40; i++) writeFileSync(join(home.inbox, `${i}.pcap`), whole.subarray(0, whole.length - i))
+    const processes = [
+      home.start('run'),
+      home.start('run'),
+      home.start('stage', 'split'),
+      home.start('stage', 'upload'),
+    ]
+    for (const { stdout, stderr } of processes) {
+      stdout?.resume()
+      stderr?.resume()
+    }
+    const states = async () =>
+      (JSON.parse((await home.run('captures', '--json')).stdout) as { state: string }[]).map(({ state }) => state)
+    await until(
+      async () => (await states()).filter((state) => state !== 'accepted').length === 40,
+      'the captures',
+      100_000,
+    )
+    expect(new Set(await states())).toEqual(new Set(['done']))
+    for (const each of processes) each.kill('SIGTERM')
+    await Promise.all(processes.map((each) => each.exitCode ?? once(each, 'exit')))
+    const [count] = await home.rows('select count(*)::int as n, count(distinct event_id)::int as ids from conn')
+    expect(count?.n).toBe(count?.ids)
+    expect((await home.run('failed')).stdout).toBe('')
+  }, 150_000)
+
   it('a setting that is misspelt stops the start with the right name', async () => {
     using home = makeHome({ SPLIT_LINE: '5' })
     const { code, stderr } = await home.run('run')

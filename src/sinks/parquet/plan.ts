@@ -38,7 +38,7 @@ const FORMAT = [
   // Level 1 is a fifth cheaper to write than the default and 2 % larger; version 2 has encodings that halve numbers.
   'FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2',
   // Ids are all different: a dictionary of them would be built for nothing.
-  'DICTIONARY_SIZE_LIMIT 8192, RETURN_STATS',
+  'DICTIONARY_SIZE_LIMIT 4096, RETURN_STATS',
 ].join(', ')
 
 export function writePlan(input: StatementInput, target: PlanTarget): WritePlan {

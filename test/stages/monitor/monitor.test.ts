@@ -240,6 +240,58 @@ it('a cut file is waited for, then accepted as it is', async () => {
   expect(ledger.captures.list()[0]).toMatchObject({ id: sha256(cut), state: 'accepted' })
 })
 
+it('a file that never stops changing does not keep the others waiting', async () => {
+  const { drop, layout, arrived } = await monitor()
+  const writer = setInterval(() => appendFileSync(join(layout.inbox, 'endless.pcap'), 'more'), 20)
+  onTestFinished(() => clearInterval(writer))
+  drop('a.pcap', capture())
+  await arrived(1)
+})
+
+it('a capture whose rows are being removed is left in the inbox until that is done', async () => {
+  const { drop, arrived, ledger } = await monitor()
+  const content = capture()
+  drop('first.pcap', content)
+  await arrived(1)
+  ledger.captures.setState(sha256(content), 'forgetting')
+  const path = drop('second.pcap', content)
+  await new Promise((resolve) => setTimeout(resolve, 700))
+  expect(readFileSync(path)).toEqual(content)
+  ledger.captures.setState(sha256(content), 'done')
+  await arrived(2)
+  expect(existsSync(path)).toBe(false)
+})
+
+it('two archives of one name are both kept beside each other', async () => {
+  const { drop, layout, arrived } = await monitor()
+  drop('case.zip', storedZip({ 'a.pcap': capture('a'), 'notes.txt': Buffer.from('first notes') }))
+  await arrived(2)
+  drop('case.zip', storedZip({ 'b.pcap': capture('b'), 'notes.txt': Buffer.from('other notes') }))
+  await arrived(4)
+  const zips = () => readdirSync(layout.quarantine).filter((name) => name.endsWith('case.zip'))
+  await until(() => zips().length === 2, 'both archives')
+})
+
+it('an attempt that was cut short after the move is finished, even when another file has taken the name', async () => {
+  const { ledger, drop, stored } = await monitor({ stabilityMs: 60_000 })
+  const content = capture()
+  const path = drop('a.pcap', content)
+  const file = { dev: 1, ino: 1, bytes: content.length, mtimeMs: 1000 }
+  ledger.jobs.add(
+    { stage: 'monitor', key: 'k', input: { path, name: 'a.pcap', source: 's', ...file } },
+    { notBefore: Date.now() + 400 },
+  )
+  const [job] = ledger.jobs.claim({ stage: 'monitor', leaseMs: 60_000, now: Date.now() + 1000 })
+  const found = { sha256: sha256(content), bytes: content.length, format: 'pcap', packets: 2, complete: true }
+  const inspection = { container: 'none', fileSha256: sha256(content), captures: [found], ignored: [] }
+  ledger.jobs.note(job as NonNullable<typeof job>, { file, inspection })
+  renameSync(path, stored(content))
+  drop('a.pcap', capture('another'))
+  ledger.jobs.release(job as NonNullable<typeof job>)
+  await until(() => ledger.captures.get(sha256(content)) !== undefined, 'the capture')
+  expect(readFileSync(path)).toEqual(capture('another'))
+})
+
 it('an attempt that was cut short after the move is finished by the next', async () => {
   const { ledger, drop, stored } = await monitor({ stabilityMs: 60_000 })
   const content = capture()
