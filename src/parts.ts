@@ -82,7 +82,7 @@ export function openParts(config: Config, log: Log): Parts {
 }
 
 export function inspectorFrom(config: Config) {
-  return createInspector({ maxBytes: config.inbox.maxCaptureBytes })
+  return createInspector({ maxBytes: config.inbox.maxCaptureBytes, floorBytes: config.disk.floorBytes })
 }
 
 export type OnPoison = (file: string, reason: string) => Promise<void>

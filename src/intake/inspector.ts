@@ -7,7 +7,7 @@
  */
 
 import { createHash, type Hash } from 'node:crypto'
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, statfs } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { Readable, type Transform } from 'node:stream'
 import { constants, createGunzip, createZstdDecompress } from 'node:zlib'
@@ -23,18 +23,24 @@ const WRAPPERS_DEEP = 2
 export interface InspectorOptions {
   /** A capture larger than this, uncompressed, is refused. */
   maxBytes: number
+  /** Free space below which no copy goes on. */
+  floorBytes?: number
 }
 
-type Bytes = AsyncIterable<Buffer>
+/** How often a copy looks at the disk. */
+const LOOK_EVERY_BYTES = 64 << 20
 
-export function createInspector({ maxBytes }: InspectorOptions): CaptureInspector {
+type Bytes = AsyncIterable<Buffer>
+type Limits = Required<InspectorOptions>
+
+export function createInspector({ maxBytes, floorBytes = 0 }: InspectorOptions): CaptureInspector {
   return {
     async inspect(path, options) {
       const file = await open(path, 'r').catch((cause) => {
         throw new PipelineError('io', `cannot read the file: ${messageOf(cause)}`, { retryable: true, cause })
       })
       try {
-        return await inspectFile(file, options, maxBytes)
+        return await inspectFile(file, options, { maxBytes, floorBytes })
       } finally {
         await file.close()
       }
@@ -42,18 +48,18 @@ export function createInspector({ maxBytes }: InspectorOptions): CaptureInspecto
   }
 }
 
-async function inspectFile(file: FileHandle, options: InspectOptions, maxBytes: number): Promise<Inspection> {
+async function inspectFile(file: FileHandle, options: InspectOptions, limits: Limits): Promise<Inspection> {
   const hash = createHash('sha256')
   const head = Buffer.alloc(SNIFF_BYTES)
   const { bytesRead } = await file.read(head, 0, SNIFF_BYTES, 0)
   const kind = sniffContainer(head.subarray(0, bytesRead))
   const content = tee(readAll(file, options), hash)
-  if (kind === 'zip') return await inspectZip(file, content, hash, options, maxBytes)
+  if (kind === 'zip') return await inspectZip(file, content, hash, options, limits)
 
   const found = await findCapture(
     content,
     { ...options, copy: options.copy || kind === 'gzip' || kind === 'zstd' },
-    maxBytes,
+    limits,
   )
   for await (const _rest of content); // what follows the wrapped content belongs to the file's hash
   const container = kind === 'gzip' || kind === 'zstd' ? kind : 'none'
@@ -66,7 +72,7 @@ async function inspectZip(
   content: Bytes,
   hash: Hash,
   options: InspectOptions,
-  maxBytes: number,
+  limits: Limits,
 ): Promise<Inspection> {
   for await (const _block of content);
   const captures: FoundCapture[] = []
@@ -74,7 +80,7 @@ async function inspectZip(
   for await (const { name, openStream } of zipMembers(file)) {
     options.signal.throwIfAborted()
     try {
-      const found = await findCapture(await openStream(), { ...options, copy: true }, maxBytes)
+      const found = await findCapture(await openStream(), { ...options, copy: true }, limits)
       captures.push({ ...found, member: basename(name) })
     } catch (error) {
       if (!(error instanceof PipelineError) || error.retryable) throw error
@@ -92,7 +98,7 @@ async function inspectZip(
 }
 
 /** Takes wrappers off until a capture appears; hashes, follows and copies it on the way. */
-async function findCapture(content: Bytes, options: InspectOptions, maxBytes: number, deep = 0): Promise<FoundCapture> {
+async function findCapture(content: Bytes, options: InspectOptions, limits: Limits, deep = 0): Promise<FoundCapture> {
   const source = content[Symbol.asyncIterator]()
   const { head, blocks } = await peek(source).catch((error) => {
     throw asUnreadable(error)
@@ -101,12 +107,12 @@ async function findCapture(content: Bytes, options: InspectOptions, maxBytes: nu
   if (kind === 'gzip' || kind === 'zstd') {
     if (deep === WRAPPERS_DEEP)
       throw new PipelineError('capture_not_recognized', `compressed more than ${WRAPPERS_DEEP} times`)
-    return await findCapture(decompress(blocks, kind), options, maxBytes, deep + 1)
+    return await findCapture(decompress(blocks, kind), options, limits, deep + 1)
   }
   // No bytes at all are a capture without packets: the monitor calls it empty.
   const format = head.length === 0 ? 'pcap' : kind
   if (format !== 'pcap' && format !== 'pcapng') throw notRecognized(head, kind, deep)
-  return await takeIn(blocks, format, head, options, maxBytes)
+  return await takeIn(blocks, format, head, options, limits)
 }
 
 async function takeIn(
@@ -114,13 +120,13 @@ async function takeIn(
   format: 'pcap' | 'pcapng',
   head: Buffer,
   options: InspectOptions,
-  maxBytes: number,
+  { maxBytes, floorBytes }: Limits,
 ): Promise<FoundCapture> {
   const hash = createHash('sha256')
   const walker: RecordWalker | undefined = head.length > 0 ? createRecordWalker(format, head) : undefined
   const copy = options.copy ? join(options.copyDir, `${Math.random().toString(36).slice(2)}.copy`) : undefined
   const target = copy === undefined ? undefined : await open(copy, 'wx')
-  let bytes = 0
+  let [bytes, lookedAt] = [0, 0]
   let cut = false
   try {
     for await (const block of unlessDamaged(blocks, () => {
@@ -128,6 +134,10 @@ async function takeIn(
     })) {
       bytes += block.length
       if (bytes > maxBytes) throw tooLarge(maxBytes)
+      if (target !== undefined && bytes - lookedAt >= LOOK_EVERY_BYTES) {
+        lookedAt = bytes
+        await checkSpace(options.copyDir, floorBytes)
+      }
       hash.update(block)
       walker?.feed(block)
       await target?.writev([block])
@@ -233,6 +243,17 @@ function notRecognized(head: Buffer, kind: string | undefined, deep: number): Pi
   return new PipelineError(
     'capture_not_recognized',
     `not a capture: ${what}, which is neither pcap nor pcapng (nor gzip, zstd or zip of one)`,
+  )
+}
+
+/** A copy stops before the disk is full: what is small in a wrapper may be of any size out of it. */
+async function checkSpace(dir: string, floorBytes: number): Promise<void> {
+  const { bavail, bsize } = await statfs(dir)
+  if (bavail * bsize >= floorBytes) return
+  throw new PipelineError(
+    'disk_full',
+    'the uncompressed copy would leave less free space than DISK_FLOOR_MB; free some, or refuse such captures by CAPTURE_MAX_GB',
+    { retryable: true },
   )
 }
 

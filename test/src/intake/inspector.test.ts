@@ -16,11 +16,11 @@ afterEach(() => rm(dir, { recursive: true, force: true }))
 
 const sha256 = (bytes: Buffer) => createHash('sha256').update(bytes).digest('hex')
 
-async function inspect(bytes: Buffer, { copy = false, maxBytes = 1e9 } = {}) {
+async function inspect(bytes: Buffer, { copy = false, maxBytes = 1e9, floorBytes = 0 } = {}) {
   const path = join(dir, 'dropped')
   await writeFile(path, bytes)
   const signal = new AbortController().signal
-  return await createInspector({ maxBytes }).inspect(path, { copyDir: dir, copy, signal })
+  return await createInspector({ maxBytes, floorBytes }).inspect(path, { copyDir: dir, copy, signal })
 }
 
 const capture = pcap([Buffer.from('first packet'), Buffer.from('second packet')])
@@ -119,5 +119,11 @@ describe('what is no capture is refused with the reason', () => {
   it('a compressed file that grows beyond the limit', async () => {
     const bomb = gzipSync(Buffer.concat([pcap([]), Buffer.alloc(5e6)]))
     await expect(inspect(bomb, { maxBytes: 1e6 })).rejects.toMatchObject({ code: 'capture_too_large' })
+  })
+
+  it('a compressed file whose copy would fill the disk stops before it does, and may be tried again', async () => {
+    const large = gzipSync(Buffer.concat([pcap([]), Buffer.alloc(70 << 20)]))
+    const floorBytes = Number.MAX_SAFE_INTEGER
+    await expect(inspect(large, { floorBytes })).rejects.toMatchObject({ code: 'disk_full', retryable: true })
   })
 })
