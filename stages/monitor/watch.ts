@@ -7,7 +7,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { realpathSync } from 'node:fs'
-import { mkdir, rename, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { watch } from 'chokidar'
 import { messageOf } from '../../state/errors.ts'
@@ -100,9 +100,9 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
       const open = files.filter(({ key, kind }) => kind !== 'other' && !queued.has(key))
       const settled = settling.observe(open, performance.now())
       if (settled.size === 0 || !mayQueue()) return
-      const candidates = open.filter(({ key }) => settled.has(key)).slice(0, MOST_AT_ONCE)
+      const candidates = open.filter(({ key }) => settled.has(key))
       const held = heldForWriting(new Set(candidates.map(({ path }) => realPath(path))))
-      const ready = candidates.filter(({ path }) => !held.has(realPath(path)))
+      const ready = candidates.filter(({ path }) => !held.has(realPath(path))).slice(0, MOST_AT_ONCE)
       ledger.transaction(() => {
         for (const file of ready) queued.set(file.key, queue(file))
       })
@@ -160,6 +160,7 @@ export async function probeInbox(inbox: string): Promise<void> {
   await mkdir(inbox, { recursive: true })
   const probe = join(inbox, `.probe-${randomUUID()}`)
   await writeFile(probe, '')
+  await readFile(probe)
   await rename(probe, `${probe}.renamed`)
   await unlink(`${probe}.renamed`)
 }

@@ -10,6 +10,7 @@ import { copyFileSync, existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import type { CaptureRow } from '../../state/captures.ts'
 import type { Home } from './cli.ts'
+import { randomFrom } from './mutate.ts'
 
 export interface KillRun {
   kills: number
@@ -30,14 +31,14 @@ export interface KillOptions {
 }
 
 export async function runWithKills(home: Home, { captures, kills, seed, withinMs }: KillOptions): Promise<KillRun> {
-  const random = mulberry32(seed)
+  const random = randomFrom(seed)
   mkdirSync(home.inbox, { recursive: true })
   for (const [index, path] of captures.entries()) copyFileSync(path, join(home.inbox, `${index}-${basename(path)}`))
   for (let kill = 0; kill < kills; kill++) {
     const service = home.start('run')
     service.stdout?.resume()
     service.stderr?.resume()
-    await new Promise((resolve) => setTimeout(resolve, Math.round(random() * withinMs)))
+    await new Promise((resolve) => setTimeout(resolve, random(withinMs + 1)))
     service.kill('SIGKILL')
     await once(service, 'exit')
   }
@@ -88,16 +89,4 @@ function filesBelow(dir: string): string[] {
   return readdirSync(dir, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map(({ name }) => name)
-}
-
-/** A small seeded generator (Tommy Ettinger's mulberry32, public domain), so that a run can be repeated. */
-function mulberry32(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
 }

@@ -18,6 +18,8 @@ import { createInspector } from '../../../src/intake/inspector.ts'
 import { createMonitor } from '../../../stages/monitor/monitor.ts'
 import { watchInbox } from '../../../stages/monitor/watch.ts'
 import { startRunner } from '../../../stages/runner.ts'
+import type { Job } from '../../../state/job.ts'
+import type { Ledger } from '../../../state/ledger.ts'
 import { pcap } from '../../fixtures/handmade.ts'
 import { storedZip } from '../../fixtures/zip.ts'
 import { testBench, until } from '../../support/pipeline.ts'
@@ -272,10 +274,8 @@ it('two archives of one name are both kept beside each other', async () => {
   await until(() => zips().length === 2, 'both archives')
 })
 
-it('an attempt that was cut short after the move is finished, even when another file has taken the name', async () => {
-  const { ledger, drop, stored } = await monitor({ stabilityMs: 60_000 })
-  const content = capture()
-  const path = drop('a.pcap', content)
+/** What an attempt leaves that was killed between moving the file and recording it; its job is still leased. */
+function cutShort(ledger: Ledger, path: string, content: Buffer, target: string): Job {
   const file = { dev: 1, ino: 1, bytes: content.length, mtimeMs: 1000 }
   ledger.jobs.add(
     { stage: 'monitor', key: 'k', input: { path, name: 'a.pcap', source: 's', ...file } },
@@ -284,10 +284,18 @@ it('an attempt that was cut short after the move is finished, even when another 
   const [job] = ledger.jobs.claim({ stage: 'monitor', leaseMs: 60_000, now: Date.now() + 1000 })
   const found = { sha256: sha256(content), bytes: content.length, format: 'pcap', packets: 2, complete: true }
   const inspection = { container: 'none', fileSha256: sha256(content), captures: [found], ignored: [] }
-  ledger.jobs.note(job as NonNullable<typeof job>, { file, inspection })
-  renameSync(path, stored(content))
+  ledger.jobs.note(job as Job, { file, inspection })
+  renameSync(path, target)
+  return job as Job
+}
+
+it('an attempt that was cut short after the move is finished, even when another file has taken the name', async () => {
+  const { ledger, drop, stored } = await monitor({ stabilityMs: 60_000 })
+  const content = capture()
+  const path = drop('a.pcap', content)
+  const job = cutShort(ledger, path, content, stored(content))
   drop('a.pcap', capture('another'))
-  ledger.jobs.release(job as NonNullable<typeof job>)
+  ledger.jobs.release(job)
   await until(() => ledger.captures.get(sha256(content)) !== undefined, 'the capture')
   expect(readFileSync(path)).toEqual(capture('another'))
 })
@@ -297,17 +305,8 @@ it('an attempt that was cut short after the move is finished by the next', async
   const content = capture()
   const path = drop('a.pcap', content)
   utimesSync(path, 1, 1)
-  const file = { dev: 1, ino: 1, bytes: content.length, mtimeMs: 1000 }
-  ledger.jobs.add(
-    { stage: 'monitor', key: 'k', input: { path, name: 'a.pcap', source: 's', ...file } },
-    { notBefore: Date.now() + 400 },
-  )
-  const [job] = ledger.jobs.claim({ stage: 'monitor', leaseMs: 60_000, now: Date.now() + 1000 })
-  const found = { sha256: sha256(content), bytes: content.length, format: 'pcap', packets: 2, complete: true }
-  const inspection = { container: 'none', fileSha256: sha256(content), captures: [found], ignored: [] }
-  ledger.jobs.note(job as NonNullable<typeof job>, { file, inspection })
-  renameSync(path, stored(content))
-  ledger.jobs.release(job as NonNullable<typeof job>)
+  const job = cutShort(ledger, path, content, stored(content))
+  ledger.jobs.release(job)
   await until(() => ledger.captures.get(sha256(content)) !== undefined, 'the capture')
   expect(ledger.jobs.find('convert', sha256(content))?.status).toBe('ready')
 })
