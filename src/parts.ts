@@ -13,6 +13,7 @@ import { loadRules } from '../stages/upload/rules.ts'
 import type { StageName } from '../state/job.ts'
 import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
+import { createEmbeddedBus } from './bus/embedded.ts'
 import type { Config } from './config.ts'
 import { createInspector } from './intake/inspector.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
@@ -60,6 +61,7 @@ export function openParts(config: Config, log: Log): Parts {
     start: (run, { watch }) =>
       startPipeline({
         ledger,
+        bus: createEmbeddedBus(ledger),
         layout,
         log,
         stages,

@@ -3,6 +3,7 @@
  * data directory. Several of them, in one process or many, share it.
  */
 
+import type { Bus } from '../stages/bus.ts'
 import { probeInbox, type Watcher, watchInbox } from '../stages/monitor/watch.ts'
 import type { Log } from '../stages/ports.ts'
 import { type Runner, type RunnerOptions, startRunner } from '../stages/runner.ts'
@@ -18,6 +19,7 @@ import { startHealth } from './health.ts'
 
 export interface PipelineOptions {
   ledger: Ledger
+  bus: Bus
   layout: Layout
   log: Log
   /** All five, in order: recovery needs each of them, whichever run here. */
@@ -43,7 +45,7 @@ const SWEEP_EVERY_MS = 30_000
 const PROBE_AGAIN_MS = 10_000
 
 export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
-  const { ledger, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
+  const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
   const component = (name: string) => log.child({ component: name })
   const disk = createDiskGuard({ dataDir: layout.dataDir, floorBytes: diskFloorBytes, log: component('disk') })
   const healthLine = startHealth({ ledger, log: component('health'), ...health })
@@ -66,6 +68,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     runners.push(
       startRunner(stage, {
         ledger,
+        bus,
         layout,
         log: component(name),
         concurrency: concurrency[name],
@@ -105,7 +108,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     if (isSweeping) return
     isSweeping = true
     try {
-      await sweep(stages, ledger, layout, component('recovery'))
+      await sweep({ stages, bus, ledger, layout, log: component('recovery') })
       await resumeRemovals({ ledger, layout, recover: () => recoverAll(stages, component('recovery')) })
     } catch (error) {
       component('recovery').error('recovery failed; it is tried again', { error: messageOf(error) })

@@ -7,8 +7,8 @@
  * space, which is removed.
  */
 
+import type { Fact } from '../state/completion.ts'
 import type { Job, NewJob, StageName } from '../state/job.ts'
-import type { Ledger } from '../state/ledger.ts'
 import type { Log } from './ports.ts'
 
 export interface Progress {
@@ -33,8 +33,10 @@ export interface StageResult {
   keep?: string[]
   /** What earlier stages kept, relative to the data directory, and is not needed any more. */
   consumed?: string[]
-  /** Facts for the ledger, written in the transaction that records the job as done. */
-  record?(ledger: Ledger): void
+  /** For the ledger, written in the transaction that records the job as done. */
+  facts?: Fact[]
+  /** Looks once more, in that transaction, whether it may be: what it throws undoes it. */
+  guard?(): void
   /** What follows once that is recorded. It runs again after a crash (see `recover`), so it must bear repeating. */
   afterwards?(): Promise<void>
   /** For the job's row: what an operator may want to know. */

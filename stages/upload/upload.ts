@@ -61,7 +61,7 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
-        record: () => ledger.commits.add({ id, files, counts }),
+        facts: [{ kind: 'commit', commit: { id, files, counts } }],
         async afterwards() {
           try {
             await publish(id)

@@ -32,9 +32,7 @@ async function monitor({ stabilityMs = 100, cutGraceMs = 200, polling = false } 
   const { ledger, layout, log } = bench
   const stage = createMonitor({ ledger, layout, cutGraceMs, inspector: createInspector({ maxBytes: 1e9 }) })
   const runner = startRunner(stage, {
-    ledger,
-    layout,
-    log,
+    ...bench,
     concurrency: 2,
     leaseMs: 5000,
     maxAttempts: 2,
@@ -227,7 +225,10 @@ describe('what is no usable capture', () => {
     )
     await arrived(3)
     expect(ledger.captures.list().map(({ name }) => name)).toEqual(['a.pcap', 'b.pcap'])
-    expect(readdirSync(layout.quarantine).some((name) => name.endsWith('case.zip'))).toBe(true)
+    await until(
+      () => readdirSync(layout.quarantine).some((name) => name.endsWith('case.zip')),
+      'the archive to be kept',
+    )
   })
 })
 

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createDistribute } from '../../../stages/distribute/distribute.ts'
 import type { EventSink } from '../../../stages/ports.ts'
-import { startRunner } from '../../../stages/runner.ts'
+import { completionOf, startRunner } from '../../../stages/runner.ts'
 import { createSplit } from '../../../stages/split/split.ts'
 import { sweep } from '../../../stages/sweep.ts'
 import { createUpload } from '../../../stages/upload/upload.ts'
@@ -185,11 +185,7 @@ describe('a process that dies', () => {
     await mkdir(workDir, { recursive: true })
     const result = await upload.handle(jobs, { log, signal: new AbortController().signal, workDir, progress: () => {} })
     if ('postponedMs' in result) throw new Error('not expected')
-    ledger.transaction(() => {
-      for (const job of jobs) ledger.jobs.complete(job, null)
-      for (const path of result.consumed ?? []) ledger.artifacts.release(path)
-      result.record?.(ledger)
-    })
+    ledger.transaction(() => ledger.record({ ...completionOf('upload', jobs, result, layout), keep: [] }))
     const [commit] = ledger.commits.abandoned()
     for (const { path, staged } of ledger.commits.files(commit as string).slice(0, renamed)) {
       await mkdir(dirname(join(layout.dataDir, path)), { recursive: true })
@@ -199,10 +195,10 @@ describe('a process that dies', () => {
     }
     // The process dies here; another starts.
     const next = stages(bench, lineSink())
-    await sweep(next, ledger, layout, log)
+    await sweep({ ...bench, stages: next })
     expect(dataset(bench)).toEqual([...lines('dns', 5), ...lines('conn', 5)].sort())
     expect(ledger.captures.get(ID)?.state).toBe('done')
-    await sweep(next, ledger, layout, log)
+    await sweep({ ...bench, stages: next })
     expect(dataset(bench)).toHaveLength(10)
   })
 
@@ -211,7 +207,7 @@ describe('a process that dies', () => {
     const orphan = join(bench.layout.spool, 'staging', 'dead.feedfacefeedface', 'dns')
     mkdirSync(orphan, { recursive: true })
     writeFileSync(join(orphan, 'events_dns_x.parquet'), 'half')
-    await sweep(stages(bench, lineSink()), bench.ledger, bench.layout, bench.log)
+    await sweep({ ...bench, stages: stages(bench, lineSink()) })
     expect(spool(bench)).toEqual([])
     expect(dataset(bench)).toEqual([])
   })
