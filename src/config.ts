@@ -4,8 +4,9 @@
  */
 
 import { availableParallelism } from 'node:os'
-import { join, relative, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { PipelineError } from '../state/errors.ts'
+import { conflictsIn } from './config/conflicts.ts'
 import { factsOf, type SettingName, type Settings, settingNames, settings } from './config/settings.ts'
 import { gatherTexts, type Source, type Texts } from './config/sources.ts'
 
@@ -36,15 +37,15 @@ export interface Config extends Tree {
 
 const MB = 1024 ** 2
 const GB = 1024 ** 3
-const NO_KAFKA = 'BUS is kafka: this version has no Kafka bus yet; use BUS=embedded'
+const HOUR_MS = 3_600_000
 const SHOWN_CHARACTERS = 80
-const SECRET_NAME = /PASSWORD|SECRET|KEY|TOKEN/
+/** A name that ends in _TLS_KEY is that of a file. */
+const SECRET_NAME = /PASSWORD|SECRET|TOKEN|KEY(?<!_TLS_KEY)/
 
 /** @throws PipelineError config_invalid, which lists every problem at once. */
 export function loadConfig({ env = process.env, cwd = process.cwd(), envFile }: ConfigOptions = {}): Config {
   const file = resolve(cwd, envFile ?? '.env')
   const { texts, problems } = gatherTexts({ env, envFile: file, required: envFile !== undefined })
-  if (texts.BUS?.text.toLowerCase() === 'kafka') problems.push(NO_KAFKA)
   const parsed = settings.safeParse(Object.fromEntries(Object.entries(texts).map(([name, { text }]) => [name, text])))
   if (!parsed.success) {
     problems.push(
@@ -53,7 +54,7 @@ export function loadConfig({ env = process.env, cwd = process.cwd(), envFile }: 
     throw invalid(problems)
   }
   const tree = treeOf(parsed.data, cwd, env.PATH ?? '')
-  problems.push(...conflictsIn(tree))
+  problems.push(...conflictsIn(parsed.data, tree))
   if (problems.length > 0) throw invalid(problems)
   return deepFreeze({ ...tree, warnings: warningsOf(tree), settings: effectiveSettings(texts, tree) })
 }
@@ -67,9 +68,12 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
   const file = (path: string) => (path === '' ? undefined : resolve(cwd, path))
   const cores = (count: number) => count || availableParallelism()
   const dataDir = resolve(cwd, values.DATA_DIR)
+  const stateDir = file(values.STATE_DIR) ?? dataDir
   return {
     dataDir,
     inboxDir: file(values.INBOX_DIR) ?? join(dataDir, 'inbox'),
+    parquetDir: file(values.PARQUET_DIR) ?? join(dataDir, 'parquet'),
+    stateDir,
     stopTimeoutMs: values.STOP_TIMEOUT_SECONDS * 1000,
     disk: { floorBytes: values.DISK_FLOOR_MB * MB },
     inbox: {
@@ -97,6 +101,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       concurrency: values.UPLOAD_CONCURRENCY,
       threads: cores(values.UPLOAD_THREADS),
       memoryBytes: values.UPLOAD_MEMORY_MB * MB,
+      filePrefix: values.PARQUET_FILE_PREFIX,
       /** 0 turns a rule off. */
       flush: {
         bufferBytes: values.FLUSH_BUFFER_MB * MB,
@@ -107,8 +112,38 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
     bus: {
       kind: values.BUS,
       brokers: values.KAFKA_BROKERS,
-      topicRaw: values.KAFKA_TOPIC_RAW,
+      clientId: values.KAFKA_CLIENT_ID,
+      groupId: values.KAFKA_GROUP_ID,
+      topicPrefix: values.KAFKA_TOPIC_PREFIX,
+      /** All are read; the first is written to. */
+      topicsRaw: values.KAFKA_TOPIC_RAW,
       topicNormalized: values.KAFKA_TOPIC_NORMALIZED,
+      topicDeadLetter: values.KAFKA_TOPIC_DEAD_LETTER,
+      publishNormalized: values.KAFKA_NORMALIZED,
+      compression: values.KAFKA_COMPRESSION,
+      createTopics: values.KAFKA_CREATE_TOPICS,
+      partitions: values.KAFKA_PARTITIONS,
+      /** 0: the broker's own default; so with the retention. */
+      replication: values.KAFKA_REPLICATION,
+      retentionMs: values.KAFKA_RETENTION_HOURS * HOUR_MS,
+      start: values.KAFKA_START,
+      sessionTimeoutMs: values.KAFKA_SESSION_TIMEOUT_SECONDS * 1000,
+      fetchMaxBytes: values.KAFKA_FETCH_MAX_MB * MB,
+      tls: values.KAFKA_TLS
+        ? {
+            caFile: file(values.KAFKA_TLS_CA),
+            certFile: file(values.KAFKA_TLS_CERT),
+            keyFile: file(values.KAFKA_TLS_KEY),
+          }
+        : undefined,
+      sasl:
+        values.KAFKA_SASL_MECHANISM === 'none'
+          ? undefined
+          : {
+              mechanism: values.KAFKA_SASL_MECHANISM,
+              username: values.KAFKA_SASL_USERNAME,
+              password: values.KAFKA_SASL_PASSWORD,
+            },
     },
     elasticsearch: { node: values.ELASTICSEARCH_NODE || undefined },
     rules: {
@@ -127,7 +162,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
     log: {
       level: values.LOG_LEVEL,
       format: values.LOG_FORMAT,
-      file: values.LOG_FILE === 'off' ? undefined : (file(values.LOG_FILE) ?? join(dataDir, 'log', 'pipeline.log')),
+      file: values.LOG_FILE === 'off' ? undefined : (file(values.LOG_FILE) ?? join(stateDir, 'log', 'pipeline.log')),
       maxBytes: values.LOG_MAX_MB * MB,
       maxFiles: values.LOG_MAX_FILES,
     },
@@ -139,42 +174,25 @@ function isZeekName(script: string): boolean {
   return script !== '' && !script.startsWith('.') && !script.startsWith('/') && !script.endsWith('.zeek')
 }
 
-/** What each setting alone cannot tell. */
-function conflictsIn({ dataDir, inboxDir }: Tree): string[] {
-  const problems = []
-  if (isWithin(dataDir, inboxDir)) {
-    problems.push(
-      `INBOX_DIR (${inboxDir}) holds DATA_DIR (${dataDir}): the pipeline would take in its own files; use a folder of its own`,
-    )
-  }
-  const taken = ['captures', 'spool', 'parquet', 'quarantine', 'log'].find((name) =>
-    isWithin(inboxDir, join(dataDir, name)),
-  )
-  if (taken)
-    problems.push(`INBOX_DIR (${inboxDir}) lies in the pipeline's own folder ${taken}; use a folder of its own`)
-  return problems
-}
-
 function warningsOf({ bus, elasticsearch }: Tree): string[] {
   const warnings = []
   if (elasticsearch.node)
     warnings.push(
       'ELASTICSEARCH_NODE is set, but this version has no Elasticsearch sink yet: events go to Parquet only',
     )
-  if (bus.brokers.length > 0)
-    warnings.push('KAFKA_BROKERS is set, but this version has the embedded queue only: Kafka is not used')
+  if (bus.kind === 'embedded' && bus.brokers.length > 0)
+    warnings.push('KAFKA_BROKERS is set, but BUS is embedded: Kafka is not used; set BUS=kafka to use it')
+  if (bus.kind === 'kafka' && bus.sasl?.mechanism === 'plain' && bus.tls === undefined)
+    warnings.push('KAFKA_SASL_MECHANISM is plain and KAFKA_TLS is false: the password crosses the network as it is')
   return warnings
 }
 
-function isWithin(path: string, folder: string): boolean {
-  const way = relative(folder, path)
-  return way !== '..' && !way.startsWith('../')
-}
-
-function effectiveSettings(texts: Texts, { dataDir, inboxDir, log }: Tree): EffectiveSetting[] {
+function effectiveSettings(texts: Texts, { dataDir, inboxDir, parquetDir, stateDir, log }: Tree): EffectiveSetting[] {
   const resolved: Partial<Record<SettingName, string>> = {
     DATA_DIR: dataDir,
     INBOX_DIR: inboxDir,
+    PARQUET_DIR: parquetDir,
+    STATE_DIR: stateDir,
     LOG_FILE: log.file ?? 'off',
   }
   return settingNames.map((name) => {

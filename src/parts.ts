@@ -29,8 +29,8 @@ const MB = 1024 * 1024
 /** A file that ends in the middle of a record may still grow for this many stability intervals. */
 const CUT_GRACE_INTERVALS = 5
 
-export function layoutFrom(config: Config): Layout {
-  return layoutOf(config.dataDir, config.inboxDir)
+export function layoutFrom({ dataDir, inboxDir, parquetDir, stateDir }: Config): Layout {
+  return layoutOf(dataDir, { inbox: inboxDir, parquet: parquetDir, stateDir })
 }
 
 export function openParts(config: Config, log: Log): Parts {
@@ -115,8 +115,8 @@ export async function checkRules({ rules }: Config): Promise<void> {
 function lazySink({ upload, rules }: Config): EventSink {
   const sink = once(async () => {
     const { openParquetSink } = await import('./sinks/parquet/sink.ts')
-    const { threads, memoryBytes } = upload
-    return await openParquetSink({ threads, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
+    const { threads, memoryBytes, filePrefix } = upload
+    return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
   })
   return { write: async (request) => (await sink()).write(request) }
 }

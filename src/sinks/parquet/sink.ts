@@ -33,6 +33,7 @@ const MAX_WORKERS = 3
 /** Throws `rules_invalid` and `config_invalid`. */
 export async function openParquetSink(options: ParquetSinkOptions): Promise<ParquetSink> {
   const settings = {
+    filePrefix: 'events',
     maxLineBytes: 8 * 2 ** 20,
     groupBytes: 64 * 2 ** 20,
     maxHours: 1000,

@@ -24,6 +24,7 @@ export interface GroupContext {
   request: SinkRequest
   rules: Rules
   networks: readonly Network[]
+  filePrefix: string
   maxLineBytes: number
   maxHours: number
   tempDir: string
@@ -60,7 +61,7 @@ export async function writeGroup(
   if (rows > 0) {
     const dir = join(tempDir, String(number))
     await mkdir(dir)
-    const filePrefix = `events_${logType}_${request.commitId}-${number}`
+    const filePrefix = `${context.filePrefix}_${logType}_${request.commitId}-${number}`
     const plan = writePlan(statementInput(context, table, reader, chunks, prepared), { dir, filePrefix })
     const written = await runPlan(connection, plan)
     const values = sumOf(prepared, (chunk) => chunk.values)
