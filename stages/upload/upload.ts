@@ -32,6 +32,9 @@ const MAX_JOBS_PER_COMMIT = 500
 /** Without an interval a group waits for earlier stages, but not for ever: they may run nowhere. */
 const LONGEST_LINGER_MS = 60_000
 
+/** Under this the ledger counts events that came without a capture. */
+const NO_CAPTURE = ''
+
 export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptions): Stage {
   /** Commits that this process is putting in place at this moment. */
   const publishing = new Set<string>()
@@ -96,9 +99,9 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
     },
   }
 
-  function chunksOf({ input, captureId = '' }: Job): EventChunk[] {
+  function chunksOf({ input, captureId }: Job): EventChunk[] {
     const { dir, source, chunks } = input as Batch
-    return chunks.map(({ file, ...chunk }) => ({ ...chunk, captureId, source, path: join(layout.dataDir, dir, file) }))
+    return chunks.map(({ file, ...chunk }) => ({ captureId, source, ...chunk, path: join(layout.dataDir, dir, file) }))
   }
 
   function filesOf({ files, quarantineFile }: SinkResult, workDir: string, id: string): CommitFile[] {
@@ -149,7 +152,7 @@ async function place(staged: string, target: string): Promise<void> {
 /** What became of each log of each capture; a chunk that was not accounted for to the last line is an error. */
 function countsOf(chunks: readonly EventChunk[], result: SinkResult): CommitCount[] {
   const counts = new Map<string, CommitCount>()
-  for (const [index, { captureId, logType, lines }] of chunks.entries()) {
+  for (const [index, { captureId = NO_CAPTURE, logType, lines }] of chunks.entries()) {
     const { rows = 0, quarantined = {} } = result.chunks[index] ?? {}
     const key = `${captureId}/${logType}`
     const count = counts.get(key) ?? { captureId, logType, rows: 0, quarantined: 0, reasons: {} }

@@ -14,6 +14,7 @@ import type { Table, TableField } from '../../../stages/upload/rules/table.ts'
 import { toMicros } from '../../../stages/upload/rules/values.ts'
 import { elementOf, type ScalarType } from '../../../stages/upload/rules.ts'
 import { createKeys, findKey, isKeyAt, type Keys, keyAt } from './keys.ts'
+import { skipOrdinal } from './numbering.ts'
 import {
   addressVersion,
   COMMA,
@@ -149,8 +150,9 @@ export function isCounted(table: Table, field: TableField): boolean {
   return field !== table.tuple.communityId && !(field === table.flowId && table.flowIdList !== undefined)
 }
 
-export function createScan(table: Table): Scan {
-  const state = createState(table)
+/** `explicit`: each line begins with its number (`Numbering`), which is no field of the record. */
+export function createScan(table: Table, numbering?: 'explicit'): Scan {
+  const state = createState(table, numbering === 'explicit')
   return {
     lines: (bytes, start, end, tally, onDirty) => scanLines(state, bytes, start, end, tally, onDirty),
     seenFields: () => table.fields.filter((_, slot) => state.lastSeen[slot] !== NEVER),
@@ -163,6 +165,7 @@ export function createScan(table: Table): Scan {
  * each log type, and code that is compiled once for all of them is faster than closures of each.
  */
 interface ScanState {
+  readonly isNumbered: boolean
   keys: Keys
   /** The names that are taken, in lower case. */
   readonly taken: Set<string>
@@ -185,13 +188,14 @@ interface ScanState {
   sawExtra: boolean
 }
 
-function createState(table: Table): ScanState {
+function createState(table: Table, isNumbered: boolean): ScanState {
   const { fields } = table
   const fieldNames = fields.map(({ raw }) => raw)
   const slots = fields.length + MAX_EXTRA_NAMES
   const kinds = new Uint8Array(slots).fill(ANY)
   kinds.set(fields.map(kindOf))
   return {
+    isNumbered,
     keys: createKeys(fieldNames),
     taken: new Set(fieldNames.map((name) => name.toLowerCase())),
     fieldNames,
@@ -234,7 +238,7 @@ function scanLines(
     state.sawIso = false
     state.sawIpv6 = false
     state.sawExtra = false
-    let stop = skipRecord(state, bytes, view, at)
+    let stop = state.isNumbered ? skipNumberedRecord(state, bytes, view, at) : skipRecord(state, bytes, view, at)
     if (stop >= 0 && bytes[stop] === RETURN) stop++
     const isClean = stop >= 0 && bytes[stop] === NEWLINE
     const newline = isClean ? stop : bytes.indexOf(NEWLINE, at)
@@ -263,11 +267,21 @@ function scanLines(
 /** From `{` to the place behind `}`, or -1. */
 function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
   if (bytes[start] !== OPEN) return -1
-  if (bytes[start + 1] === CLOSE) return start + 2
+  return bytes[start + 1] === CLOSE ? start + 2 : skipMembers(state, bytes, view, start + 1)
+}
+
+function skipNumberedRecord(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
+  const end = skipOrdinal(bytes, start)
+  if (end < 0 || bytes[end] === CLOSE) return end < 0 ? -1 : end + 1
+  return bytes[end] === COMMA ? skipMembers(state, bytes, view, end + 1) : -1
+}
+
+/** From the quote of the first key to the place behind `}`, or -1. */
+function skipMembers(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
   const { kinds, counted, lastSeen, follower, stamp, timeSlot } = state
   let { keys } = state
   let before = kinds.length
-  for (let at = start + 1; ; at++) {
+  for (let at = start; ; at++) {
     if (bytes[at] !== QUOTE) return -1
     let slot = follower[before] as number
     if (!isKeyAt(keys, view, at + 1, slot)) {

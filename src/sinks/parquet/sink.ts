@@ -129,13 +129,18 @@ async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise
 function checkRequest({ commitId, chunks }: SinkRequest): void {
   if (!/^[A-Za-z0-9_-]{1,64}$/.test(commitId))
     throw new PipelineError('usage', `"${commitId}" is no commit id: letters, digits, "_", "-", at most 64`)
-  for (const { logType, captureId } of chunks) {
+  for (const { logType, captureId, idPrefix } of chunks) {
     if (!LOG_TYPE.test(logType))
       throw new PipelineError(
         'sink_rejected',
         `${literal(logType)} is no log type: lower-case letters, digits, "_", at most 64`,
       )
-    if (!/^[0-9a-f]{64}$/.test(captureId))
-      throw new PipelineError('sink_rejected', `${literal(captureId)} is no capture id: 64 hex digits`)
+    if (captureId === undefined ? idPrefix === undefined : !/^[0-9a-f]{64}$/.test(captureId))
+      throw new PipelineError('sink_rejected', `${literal(captureId ?? '')} is no capture id: 64 hex digits`)
+    if (idPrefix !== undefined && !/^[\w.:-]{1,320}$/.test(idPrefix))
+      throw new PipelineError(
+        'sink_rejected',
+        `${literal(idPrefix)} is no prefix of event ids: letters, digits, "_.:-"`,
+      )
   }
 }

@@ -54,7 +54,7 @@ export async function writeGroup(
   const { request, tempDir } = context
   const table = tableOf(context.rules, logType)
   const chunks = members.map((index) => request.chunks[index] as EventChunk)
-  const reader = createLineReader(table)
+  const reader = createLineReader(table, chunks[0]?.numbering)
   const prepared = await prepareAll(context, reader, scratch, chunks, number)
   const rows = sumOf(prepared, (chunk) => chunk.rows)
   const files: StagedFile[] = []
@@ -109,6 +109,7 @@ function statementInput(
       path: each.path,
       hours: hoursOfRows(each, hours),
     })),
+    numbering: chunks[0]?.numbering,
     seen: new Set([...scan.seenFields(), ...rewrite.seenFields()]),
     extraNames: scan.extraNames(),
     hasIsoTimes: prepared.some((each) => each.hasIsoTimes),

@@ -3,7 +3,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createDistribute } from '../../../stages/distribute/distribute.ts'
-import type { EventSink } from '../../../stages/ports.ts'
+import type { Batch, Chunk } from '../../../stages/hand-offs.ts'
+import type { EventChunk, EventSink } from '../../../stages/ports.ts'
 import { completionOf, startRunner } from '../../../stages/runner.ts'
 import { createSplit } from '../../../stages/split/split.ts'
 import { sweep } from '../../../stages/sweep.ts'
@@ -140,6 +141,49 @@ describe('from logs to committed rows', () => {
     await finished(bench)
     expect(bench.ledger.receipt(ID).problems.join()).toMatch(/a chunk of 10 lines became 9 rows/)
     expect(dataset(bench)).toEqual([])
+  })
+})
+
+describe('a batch of live events', () => {
+  it('gives each chunk its own capture, source and numbering, and counts what has no capture under none', async () => {
+    const bench = testBench()
+    const { ledger, layout } = bench
+    const dir = 'spool/batches/live.1'
+    mkdirSync(join(layout.dataDir, dir), { recursive: true })
+    const chunk = (file: string, over: Partial<Chunk>): Chunk => {
+      writeFileSync(join(layout.dataDir, dir, file), '{"#":7}\n')
+      return { file, logType: 'dns', firstOrdinal: 0, numbering: 'explicit', lines: 1, bytes: 8, ...over }
+    }
+    const input: Batch = {
+      dir,
+      source: 'batch',
+      chunks: [
+        chunk('a', { idPrefix: 'zeek-raw.1-0-' }),
+        chunk('b', { idPrefix: 'zeek-raw.1-1-', source: 'sensor' }),
+        chunk('c', { captureId: ID, source: 'lab' }),
+      ],
+    }
+    ledger.transaction(() => {
+      ledger.artifacts.add(dir, 'distribute', 'live')
+      ledger.jobs.add({ stage: 'upload', key: 'live.1', input, events: 3, bytes: 24 })
+    })
+    const seen: EventChunk[] = []
+    const sink = lineSink()
+    run(bench, {
+      write(request) {
+        seen.push(...request.chunks)
+        return sink.write(request)
+      },
+    })
+    await until(() => dataset(bench).length === 3, 'the rows')
+    const common = { logType: 'dns', firstOrdinal: 0, numbering: 'explicit', lines: 1, bytes: 8 }
+    expect(seen.map(({ path: _, ...chunk }) => chunk)).toEqual([
+      { ...common, captureId: undefined, source: 'batch', idPrefix: 'zeek-raw.1-0-' },
+      { ...common, captureId: undefined, source: 'sensor', idPrefix: 'zeek-raw.1-1-' },
+      { ...common, captureId: ID, source: 'lab' },
+    ])
+    expect(ledger.commits.countsOf('')).toMatchObject([{ logType: 'dns', rows: 2 }])
+    expect(ledger.commits.countsOf(ID)).toMatchObject([{ logType: 'dns', rows: 1 }])
   })
 })
 
