@@ -121,6 +121,9 @@ async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise
     threads: '1',
     memory_limit: memoryLimit,
     temp_directory: tempDir,
+    // What partitions have to write, and freed memory, are otherwise held back by the hundred megabytes.
+    partitioned_write_flush_threshold: '16384',
+    allocator_flush_threshold: '1MB',
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
   })
