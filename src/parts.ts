@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto'
 import { copyFile, writeFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import type { Bus } from '../stages/bus.ts'
 import { createStages } from '../stages/index.ts'
 import type { Engine, EventSink, Log } from '../stages/ports.ts'
 import type { Stage } from '../stages/stage.ts'
@@ -14,6 +15,7 @@ import type { StageName } from '../state/job.ts'
 import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
 import { createEmbeddedBus } from './bus/embedded.ts'
+import type { KafkaBusOptions } from './bus/kafka/bus.ts'
 import type { Config } from './config.ts'
 import { createInspector } from './intake/inspector.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
@@ -58,10 +60,10 @@ export function openParts(config: Config, log: Log): Parts {
     ledger,
     layout,
     stages,
-    start: (run, { watch }) =>
-      startPipeline({
+    start: async (run, { watch }) =>
+      await startPipeline({
         ledger,
-        bus: createEmbeddedBus(ledger),
+        bus: await openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }),
         layout,
         log,
         stages,
@@ -81,6 +83,15 @@ export function openParts(config: Config, log: Log): Parts {
       }),
     [Symbol.dispose]: () => ledger.close(),
   }
+}
+
+async function openBus(
+  { bus, jobs, upload, rules }: Config,
+  own: Pick<KafkaBusOptions, 'ledger' | 'layout' | 'log'>,
+): Promise<Bus> {
+  if (bus.kind === 'embedded') return createEmbeddedBus(own.ledger)
+  const { openKafkaBus } = await import('./bus/kafka/bus.ts')
+  return openKafkaBus({ ...own, config: bus, leaseMs: jobs.leaseMs, flush: upload.flush, rules })
 }
 
 export function inspectorFrom(config: Config) {

@@ -48,7 +48,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
   const component = (name: string) => log.child({ component: name })
   const disk = createDiskGuard({ dataDir: layout.dataDir, floorBytes: diskFloorBytes, log: component('disk') })
-  const healthLine = startHealth({ ledger, log: component('health'), ...health })
+  const healthLine = startHealth({ ledger, bus, log: component('health'), ...health })
   const runners: Runner[] = []
   let isSweeping = false
   const wake = () => {
@@ -78,6 +78,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       }),
     )
   }
+  await bus.join({ stages: run, onWork: wake, mayClaim: disk.mayClaim })
   let watcher: Watcher | undefined
   let probing: NodeJS.Timeout | undefined
   if (watch) await startWatcher()
@@ -128,6 +129,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       clearTimeout(probing)
       await watcher?.close()
       await Promise.all(runners.map((runner) => runner.stop(limitMs)))
+      await bus.close()
       healthLine.close()
     },
   }

@@ -8,6 +8,7 @@
 
 import type { Completion, Failure } from '../state/completion.ts'
 import type { Job, StageName } from '../state/job.ts'
+import type { Uploaded } from './stage.ts'
 
 export interface ClaimRequest {
   stage: StageName
@@ -21,6 +22,17 @@ export interface CompleteOptions {
   guard?: () => void
   /** Gives up waiting for a bus that cannot be reached. */
   signal: AbortSignal
+  /** What upload wrote, for a bus that tells others of it. */
+  uploaded?: Uploaded
+}
+
+export interface JoinOptions {
+  /** These run in this process. */
+  stages: readonly StageName[]
+  /** Work may have come. */
+  onWork(): void
+  /** No while the host cannot take more of a stage's work. */
+  mayClaim(stage: StageName): boolean
 }
 
 export interface Bus {
@@ -34,4 +46,10 @@ export interface Bus {
   fail(job: Job, failure: Failure, options: CompleteOptions): Promise<void>
   /** Decides what became of the commits of processes that ended in the middle of one. */
   recover(): Promise<void>
+  /** Takes part in the work of stages. Throws what no waiting mends (`bus_refused`, `config_invalid`). */
+  join(options: JoinOptions): Promise<void>
+  /** For the health line and the metrics: names of counters and gauges, in snake case. */
+  counters(): Record<string, number>
+  /** Gives back what was not finished. */
+  close(): Promise<void>
 }

@@ -108,7 +108,11 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       }
       const result = await stage.handle(jobs, context)
       if ('postponedMs' in result) return postpone(jobs, result)
-      await bus.complete(completionOf(stage.name, jobs, result, layout), { guard: result.guard, signal })
+      await bus.complete(completionOf(stage.name, jobs, result, layout), {
+        guard: result.guard,
+        uploaded: result.uploaded,
+        signal,
+      })
       kept = (result.keep ?? []).length > 0
       observer.done?.(stage.name, jobs, Date.now() - started)
       await finishUp(result)

@@ -57,7 +57,8 @@ export function createJobs(db: Database) {
     UPDATE jobs SET status = 'ready', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
       attempts = attempts + @failed, crashes = crashes + @crashed, alone = MAX(alone, @alone),
       not_before = @notBefore, error_code = @code, error = @message, updated_at = @now
-    WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running'`)
+    WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running'
+      AND lease NOT IN (SELECT lease FROM prepared)`)
 
   const giveUp = db.prepare(`
     UPDATE jobs SET status = 'failed', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
@@ -240,6 +241,19 @@ export function createJobs(db: Database) {
     ).run(stage, key, origin)
   }
 
+  /** Removes jobs whose origin is this word and a process that is gone, and answers what they were. */
+  function dropOrphans(word: string): { key: string; input: unknown }[] {
+    const open = db
+      .prepare(
+        `SELECT stage, key, input, origin FROM jobs WHERE origin GLOB ? || ' *' AND status IN ('ready', 'running')
+           AND (lease IS NULL OR lease NOT IN (SELECT lease FROM prepared))`,
+      )
+      .all(word) as { stage: StageName; key: string; input: string; origin: string }[]
+    const orphans = open.filter(({ origin }) => stateOf(origin.slice(word.length + 1)) === 'dead')
+    for (const { stage, key, origin } of orphans) drop(stage, key, origin)
+    return orphans.map(({ key, input }) => ({ key, input: JSON.parse(input) }))
+  }
+
   /** It lies on the bus: open, and not to be claimed here. */
   function addSent({ stage, key, captureId, bytes = 0, events = 0 }: Omit<NewJob, 'input'>, now = Date.now()): void {
     db.prepare(
@@ -331,6 +345,7 @@ export function createJobs(db: Database) {
     receive,
     claimReceived,
     drop,
+    dropOrphans,
     addSent,
     finishAs,
     openKeys,
