@@ -24,6 +24,8 @@ export interface Parts extends Disposable {
   ledger: Ledger
   layout: Layout
   stages: Stage[]
+  /** One for the process; whoever starts no pipeline closes it. */
+  bus(): Promise<Bus>
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -56,14 +58,16 @@ export function openParts(config: Config, log: Log): Parts {
       flush: config.upload.flush,
     },
   )
+  const bus = once(() => openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }))
   return {
     ledger,
     layout,
     stages,
+    bus,
     start: async (run, { watch }) =>
       await startPipeline({
         ledger,
-        bus: await openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }),
+        bus: await bus(),
         layout,
         log,
         stages,

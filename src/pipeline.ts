@@ -110,7 +110,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     isSweeping = true
     try {
       await sweep({ stages, bus, ledger, layout, log: component('recovery') })
-      await resumeRemovals({ ledger, layout, recover: () => recoverAll(stages, component('recovery')) })
+      await resumeRemovals({ ledger, bus, layout, recover: () => recoverAll(stages, component('recovery')) })
     } catch (error) {
       component('recovery').error('recovery failed; it is tried again', { error: messageOf(error) })
     } finally {

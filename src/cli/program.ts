@@ -33,6 +33,10 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .description('run one stage: monitor, convert, split, distribute or upload')
     .action(does(async (name: string) => (await import('./run.ts')).runStage(name)))
   program
+    .command('stream')
+    .description('turn raw events from Kafka into rows, until a signal: the upload stage alone')
+    .action(does(async () => (await import('./run.ts')).runStream()))
+  program
     .command('ingest <file...>')
     .description('take captures (or folders of them) in, wait, and print their receipts')
     .option('--source <name>', 'what the captures are of: a sensor, a site, a case', 'default')

@@ -7,6 +7,7 @@
  * it. An attempt whose partition went to somebody else cannot commit, since its generation of the group has passed.
  */
 
+import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join as pathOf } from 'node:path'
 import type { Bus, CompleteOptions, JoinOptions } from '../../../stages/bus.ts'
@@ -341,6 +342,24 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       await commit(completion, taken, options, async () => {})
       taken?.finished()
       wake()
+    },
+    async announce(facts) {
+      const lease = randomBytes(8).toString('hex')
+      const told: Completion = {
+        lease,
+        stage: 'monitor',
+        jobs: [],
+        keep: [],
+        consumed: [],
+        handOffs: [],
+        facts: [...facts],
+      }
+      const records = recordsOf(told, ledger.id, topics.ledger)
+      try {
+        await producerOf('monitor').transact(closing.signal, (transaction) => transaction.send(records))
+      } catch (error) {
+        throw kafkaError(error, config)
+      }
     },
     recover,
     counters: () => ({

@@ -181,7 +181,7 @@ it('bytes that are damaged anywhere never become another event than a JSON parse
       return
     }
     events++
-    const [type, content] = Object.entries(expected)[0] as [string, unknown]
+    const [type, content] = Object.entries(expected as object)[0] as [string, unknown]
     expect([event.logType, JSON.parse(record.toString())], value.toString()).toEqual([type, content])
   }
   for (const message of messages) {
