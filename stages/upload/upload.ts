@@ -64,7 +64,7 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
-        uploaded: { chunks, result, stagingDir: workDir },
+        uploaded: { chunks, result, ingestTimeMs: started, stagingDir: workDir },
         facts: [{ kind: 'commit', commit: { id, files, counts } }],
         async afterwards() {
           try {
