@@ -18,6 +18,7 @@ import { createEmbeddedBus } from './bus/embedded.ts'
 import type { KafkaBusOptions } from './bus/kafka/bus.ts'
 import type { Config } from './config.ts'
 import { createInspector } from './intake/inspector.ts'
+import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
 
 export interface Parts extends Disposable {
@@ -135,15 +136,4 @@ function lazySink({ upload, rules }: Config): EventSink {
     return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
   })
   return { write: async (request) => (await sink()).write(request) }
-}
-
-function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined
-  return () => {
-    made ??= make().catch((error) => {
-      made = undefined
-      throw error
-    })
-    return made
-  }
 }

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import type { QueryFormat } from '../query/run.ts'
+import { useConfigFile } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { captures, failed, receipt, showConfig, status } from './inspect-commands.ts'
 
@@ -22,7 +23,9 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => process.stderr.write(text) })
     .showHelpAfterError('(--help shows the commands)')
-    .enablePositionalOptions()
+    .option('--config <file>', 'a config.json of zeek-kafka-parquet, for settings that are given nowhere else')
+    .configureHelp({ showGlobalOptions: true })
+    .hook('preAction', (command) => useConfigFile(command.opts().config))
 
   program
     .command('run')
@@ -102,7 +105,9 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .action(does(showConfig))
 
   try {
-    await program.parseAsync(args.length === 0 ? ['run'] : args, { from: 'user' })
+    const { operands, unknown } = program.parseOptions([...args])
+    const isBare = operands.length === 0 && unknown.length === 0
+    await program.parseAsync(isBare ? [...args, 'run'] : args, { from: 'user' })
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage

@@ -19,12 +19,14 @@ import { messageOf, PipelineError } from '../../../state/errors.ts'
 import type { NewJob, StageName } from '../../../state/job.ts'
 import type { Layout } from '../../../state/layout.ts'
 import type { Ledger } from '../../../state/ledger.ts'
+import { once } from '../../once.ts'
 import { type BusConfig, clientOptions, kafkaError } from './client.ts'
 import { openCluster, sleep } from './cluster.ts'
 import type { Collected } from './collector.ts'
 import type { Position } from './fetch.ts'
 import { followLedger, recordsOf } from './follower.ts'
 import type { Membership } from './group.ts'
+import { createNormalizedMessages } from './normalized.ts'
 import { publishChunks } from './publish.ts'
 import { openQueue, type Queue } from './queue.ts'
 import type { Taken } from './source.ts'
@@ -86,6 +88,10 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const underWay = new Set<string>()
   /** Batches whose quarantined lines are among their dead letters. */
   const accounted = new WeakSet<Collected>()
+  const normalized = once(async () => {
+    const { localNetworks, ...files } = options.rules
+    return createNormalizedMessages({ rules: await loadRules(files), localNetworks })
+  })
   let wake = () => {}
   const follower = followLedger({
     ...{ cluster, ledger, isLocal, log },
@@ -187,7 +193,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   }
 
   /** What upload publishes: the normalized events, and what was no event or became no row. */
-  async function tellOthers({ lease }: Completion, { uploaded }: CompleteOptions) {
+  async function tellOthers({ lease }: Completion, { uploaded, signal }: CompleteOptions) {
     const collected = stream?.collected(lease)
     if (uploaded?.result.quarantineFile !== undefined && collected !== undefined && !accounted.has(collected)) {
       const file = pathOf(uploaded.stagingDir, uploaded.result.quarantineFile)
@@ -196,10 +202,20 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     }
     return async (transaction: Transaction) => {
       for await (const letters of collected?.deadLetters.read() ?? [])
-        await transaction.send(
-          letters.map(({ key, ...letter }) => ({ ...letter, topic: config.topicDeadLetter, ...(key && { key }) })),
-        )
+        await send(transaction, config.topicDeadLetter, letters)
+      if (uploaded === undefined || !config.publishNormalized) return
+      await (await normalized())({ ...uploaded, signal }, (messages) =>
+        send(transaction, config.topicNormalized, messages),
+      )
     }
+  }
+
+  async function send(
+    transaction: Transaction,
+    topic: string,
+    messages: readonly (Omit<OutMessage, 'topic' | 'key'> & { key: Buffer | null })[],
+  ): Promise<void> {
+    await transaction.send(messages.map(({ key, ...message }) => ({ ...message, topic, ...(key && { key }) })))
   }
 
   function sendHandOffs({ handOffs }: Completion) {
