@@ -36,6 +36,7 @@ import {
   CommitUnknown,
   createProducer,
   fence,
+  isProducerLost,
   type OutMessage,
   type Producer,
   StaleMembership,
@@ -53,6 +54,8 @@ export interface KafkaBusOptions {
   rules: RulesFiles & { localNetworks: readonly string[] }
 }
 
+const AGAIN_MS = 250
+const MOST_TRIES = 5
 const WAIT_FOR_BROKER_MS = 3000
 const RECOVERY_MS = 20_000
 
@@ -274,7 +277,8 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       ledger.prepared.add(completion, producer.transactionId)
     })
     try {
-      while (!(await attempt(producer, completion, taken, signal, send)));
+      for (let tries = 1; !(await attempt(producer, completion, taken, signal, send, tries)); tries++)
+        await sleep(AGAIN_MS, signal)
       ledger.transaction(() => ledger.applyPrepared(completion.lease, isLocal))
       count.commits++
     } catch (error) {
@@ -284,13 +288,17 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     }
   }
 
-  /** False when it has to be tried again: the group has a new generation, in which the work is still ours. */
+  /**
+   * False when it has to be tried again: the group has a new generation, in which the work is still ours, or the broker
+   * has made an end of the transaction, since it took too long or another took its id over.
+   */
   async function attempt(
     producer: Producer,
     completion: Completion,
     taken: Taken | undefined,
     signal: AbortSignal,
     send: (transaction: Transaction) => Promise<void>,
+    tries: number,
   ): Promise<boolean> {
     try {
       await producer.transact(signal, async (transaction) => {
@@ -304,9 +312,14 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
         await taken?.member(signal)
         return false
       }
+      if (isProducerLost(error) && tries < MOST_TRIES) {
+        log.warn('a transaction was ended by the broker; beginning anew', { error: messageOf(error) })
+        return false
+      }
       if (!(error instanceof CommitUnknown)) throw error
       log.warn('it is not known whether a commit was made; asking', { error: messageOf(error) })
-      return await wasCommitted(completion.lease, producer.transactionId).catch((cause) => {
+      const until = AbortSignal.any([closing.signal, signal])
+      return await wasCommitted(completion.lease, producer.transactionId, until).catch((cause) => {
         throw new InDoubt('bus_unavailable', 'it is not known whether a commit was made', { retryable: true, cause })
       })
     }

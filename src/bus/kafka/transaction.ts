@@ -54,7 +54,10 @@ export class StaleMembership extends Error {}
 /** The commit was asked for and no answer came. */
 export class CommitUnknown extends Error {}
 
-const TRANSACTION_MS = 60_000
+/** The broker's limit. It also holds up readers of what a dead process left open and nobody takes over. */
+const TRANSACTION_MS = 120_000
+/** How long an answer to a commit is waited for before it is asked elsewhere. */
+const COMMIT_MS = 30_000
 const REQUEST_MS = 20_000
 /** Of a batch before compression: below what brokers take by default (1 MiB). */
 const BATCH_BYTES = 768 * 1024
@@ -91,7 +94,7 @@ export function createProducer(cluster: Cluster, { transactionId, compression, o
     }
     if (!open.isBegun()) return
     try {
-      await retrying(AbortSignal.timeout(TRANSACTION_MS), () => end(own, true))
+      await retrying(AbortSignal.timeout(COMMIT_MS), () => end(own, true))
     } catch (error) {
       identity = undefined
       throw new CommitUnknown(messageOf(error), { cause: error })
@@ -226,6 +229,23 @@ function createTransaction(
 
   return { send, commitOffsets, isBegun: () => added.size > 0 || groups.size > 0 }
 }
+
+/** The broker made an end of the transaction, or does not know the producer any more: a new epoch may try again. */
+export function isProducerLost(error: unknown): boolean {
+  const ids = errorIds(error)
+  return PRODUCER_LOST.some((id) => ids.has(id))
+}
+
+const PRODUCER_LOST = [
+  'INVALID_PRODUCER_EPOCH',
+  'PRODUCER_FENCED',
+  'INVALID_TXN_STATE',
+  'INVALID_PRODUCER_ID_MAPPING',
+  'UNKNOWN_PRODUCER_ID',
+  'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  'TRANSACTION_ABORTABLE',
+  'TRANSACTION_COORDINATOR_FENCED',
+]
 
 function asStale(error: unknown): unknown {
   const ids = errorIds(error)
