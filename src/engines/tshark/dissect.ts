@@ -32,6 +32,9 @@ export interface Dissect {
   readonly counts: FlowCounts
 }
 
+/** Zeek's clock starts at one second: in captures that begin at the epoch only connections have earlier times. */
+const clockAt = (time: number) => (time < 1 ? 1 : time)
+
 /** Zeek logs a certificate again only after a day. */
 const RELOG_SECONDS = 86400
 /** Elements of a list in a record. */
@@ -100,11 +103,13 @@ export function createDissect(options: DissectOptions): Dissect {
     },
     {
       open: (isTcp) => new FlowState(isTcp, open),
-      segment: (state, fromOriginator, header, payload, ts) => {
+      segment: (state, fromOriginator, header, payload, time) => {
+        const ts = clockAt(time)
         state.last = ts
         state.segment(fromOriginator, header, payload, ts)
       },
-      datagram(state, fromOriginator, { buffer, offset, length }, ts) {
+      datagram(state, fromOriginator, { buffer, offset, length }, time) {
+        const ts = clockAt(time)
         state.last = ts
         state.datagram(fromOriginator, buffer.subarray(offset, offset + length), ts)
       },
@@ -214,7 +219,7 @@ function hasLongerList(record: object, limit: number): boolean {
 
 function weirdRecord(event: WeirdEvent): object {
   return {
-    ts: event.time,
+    ts: clockAt(event.time),
     uid: event.uid,
     'id.orig_h': event.origAddress,
     'id.orig_p': event.origPort,
@@ -230,7 +235,7 @@ function weirdRecord(event: WeirdEvent): object {
 
 function tunnelRecord(event: TunnelEvent): object {
   return {
-    ts: event.time,
+    ts: clockAt(event.time),
     uid: event.uid,
     'id.orig_h': event.origAddress,
     'id.orig_p': event.origPort,

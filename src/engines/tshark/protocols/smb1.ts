@@ -238,7 +238,6 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
           session.weird(ts, 'smb_andx_offset_not_advancing', 'SMB')
           return
         }
-        if (isTelling(command, isReply, message.wordBytes)) session.confirm('smb')
         if (isReply) response(command, multiplexId, status, message)
         else request(command, multiplexId, message)
         if (!chained) return
@@ -275,19 +274,6 @@ function blockAt(bytes: Buffer, at: number, ts: number): Message | undefined {
     ts,
   }
 }
-
-/** Old dialects' negotiation is not what shows that this is SMB. */
-const isTelling = (command: number, isReply: boolean, wordBytes: number) =>
-  command === NEGOTIATE ? isReply && wordBytes >= 34 : KNOWN.has(command)
-
-const KNOWN = new Set([
-  ...ANDX,
-  CLOSE,
-  TRANSACTION,
-  TREE_DISCONNECT,
-  // create directory, delete, rename, query information, check directory, echo, transaction 2, NT transact, …
-  ...[0x00, 0x01, 0x06, 0x07, 0x08, 0x09, 0x10, 0x26, 0x2b, 0x32, 0x33, 0x34, 0x80, 0xa0, 0xa1, 0xa4, 0xa5],
-])
 
 function run(handlers: Handlers, command: number, message: Message, request: Pending): void {
   const handler = handlers[command]

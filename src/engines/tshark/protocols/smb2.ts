@@ -229,7 +229,6 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
   function single(fromOriginator: boolean, bytes: Buffer, chain: Chain, ts: number): void {
     const flags = bytes.readUInt32LE(16)
     if (((flags & RESPONSE) !== 0) === fromOriginator) return
-    session.confirm('smb')
     // An asynchronous response has an id of its own where others have the tree.
     const treeId = (flags & ASYNC) !== 0 ? SAME_TREE : bytes.readUInt32LE(36)
     if ((flags & RELATED) === 0) Object.assign(chain, { treeId, fileId: SAME_FILE })

@@ -89,6 +89,13 @@ describe('SMB 2', () => {
     )
     flow.end()
     expect(rows('smb_mapping')).toEqual([{ ts: 5, path: '\\\\srv\\data', share_type: 'DISK' }])
+  })
+
+  it('is named as the service from the third piece of the stream on', () => {
+    const { flow } = scene()
+    connect(flow, '\\\\srv\\data', DISK)
+    expect(flow.services()).toEqual([])
+    connect(flow, '\\\\srv\\other', DISK)
     expect(flow.services()).toEqual(['smb'])
   })
 
@@ -270,7 +277,7 @@ describe('SMB 2', () => {
         success: true,
       },
     ])
-    expect(flow.services()).toEqual(['smb', 'gssapi', 'ntlm'])
+    expect(flow.services()).toEqual(['ntlm', 'gssapi', 'smb'])
   })
 
   it('does not know the result of an NTLM login without SPNEGO', () => {
