@@ -186,7 +186,9 @@ class Table<State> implements FlowTable<State> {
     if (ip.oddity !== '') this.oddity(ip)
     if (fault !== '') return this.badIp(fault, depth)
     if (ip.fragment) {
-      const whole = this.fragments.add(ip, (name) => this.weirds.ofPacket(name, '', undefined, addressesOf(ip)))
+      const whole = this.fragments.add(ip, (name, source = '') =>
+        this.weirds.ofPacket(name, source, undefined, addressesOf(ip)),
+      )
       if (whole === undefined) return this.give('fragment', false)
       const who = addressesOf(ip)
       const again = decodeIp(ip, whole, 0, whole.length, whole.length)
