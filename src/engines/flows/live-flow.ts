@@ -105,6 +105,8 @@ export class LiveFlow {
   waiting = false
   previous: LiveFlow | undefined = undefined
   next: LiveFlow | undefined = undefined
+  /** It has broken its tunnel's protocol, and that was told. */
+  violated = false
   /** As the outer flow of a tunnel. */
   tunnelRef: TunnelRef | undefined = undefined
   /** Sides that sent tunnel packets: 1 the originator, 2 the responder. */

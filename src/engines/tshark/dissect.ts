@@ -5,10 +5,11 @@
 import type { Packet } from '../../capture/packet.ts'
 import { communityId } from '../flows/community-id.ts'
 import { formatConn } from '../flows/conn.ts'
-import type { Flow as EndedFlow, FlowCounts, TunnelEvent, WeirdEvent } from '../flows/types.ts'
+import type { Flow as EndedFlow, FlowCounts, TunnelEvent, ViolationEvent, WeirdEvent } from '../flows/types.ts'
 import { createSharedFiles } from './files.ts'
 import { createLiveFlows, type LiveFlows } from './live.ts'
 import type { Fields, Flow, Protocol } from './protocols/protocol.ts'
+import { violationRecord } from './protocols/violation.ts'
 import { createReassembly, type Payload, type Reassembly, type Segment, type StreamHandler } from './reassembly.ts'
 import { createSession, type Expectation, type FlowSession, flowColumns, type SessionHost } from './session.ts'
 
@@ -100,6 +101,7 @@ export function createDissect(options: DissectOptions): Dissect {
       localNets: options.localNets,
       onTunnel: (event) => options.write('tunnel', tunnelRecord(event)),
       onWeird: (event) => options.write('weird', weirdRecord(event)),
+      onViolation: (event) => options.write('analyzer', tunnelViolation(event)),
     },
     {
       open: (isTcp) => new FlowState(isTcp, open),
@@ -231,6 +233,12 @@ function weirdRecord(event: WeirdEvent): object {
     peer: 'zeek',
     source: event.source,
   }
+}
+
+function tunnelViolation(event: ViolationEvent): object {
+  const { uid, origAddress: origAddr, origPort, respAddress: respAddr, respPort, transport } = event
+  const flow = { uid, origAddr, origPort, respAddr, respPort, transport }
+  return { ts: clockAt(event.time), ...violationRecord('packet', flow, event.analyzer, event.reason) }
 }
 
 function tunnelRecord(event: TunnelEvent): object {
