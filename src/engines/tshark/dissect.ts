@@ -8,6 +8,7 @@ import { formatConn } from '../flows/conn.ts'
 import type { Flow as EndedFlow, FlowCounts, TunnelEvent, ViolationEvent, WeirdEvent } from '../flows/types.ts'
 import { createSharedFiles } from './files.ts'
 import { createLiveFlows, type LiveFlows } from './live.ts'
+import { filterNotice } from './packet-filter.ts'
 import type { Fields, Flow, Protocol } from './protocols/protocol.ts'
 import { violationRecord } from './protocols/violation.ts'
 import { createReassembly, type Payload, type Reassembly, type Segment, type StreamHandler } from './reassembly.ts'
@@ -17,6 +18,8 @@ export interface DissectOptions {
   captureId: string
   localNets?: readonly string[]
   protocols: readonly Protocol[]
+  /** Logs that Zeek has only with a policy script: `smb_cmd`. */
+  policyLogs?: readonly string[]
   write(log: string, record: object): void
   /** A record as JSON text. */
   writeLine(log: string, line: string): void
@@ -92,7 +95,8 @@ export function createDissect(options: DissectOptions): Dissect {
   const sharedFiles = createSharedFiles(write)
   const shared = new Map<string, { end(): void }>()
   const { protocols, onFault } = options
-  const host: SessionHost = { write, writeOfFlow, protocols, onFault, expected, sharedFiles, shared }
+  const policyLogs = new Set(options.policyLogs)
+  const host: SessionHost = { write, writeOfFlow, protocols, policyLogs, onFault, expected, sharedFiles, shared }
 
   const open = (): FlowSession => createSession(host, flows.identity())
   const flows: LiveFlows = createLiveFlows<FlowState>(
@@ -124,8 +128,16 @@ export function createDissect(options: DissectOptions): Dissect {
       },
     },
   )
+  let isFirst = true
   return {
-    packet: flows.packet,
+    packet(packet) {
+      if (isFirst) {
+        isFirst = false
+        const notice = filterNotice(packet.linkType)
+        if (notice !== undefined) options.write('notice', notice)
+      }
+      return flows.packet(packet)
+    },
     uid: flows.uid,
     finish(time) {
       flows.finish(time)

@@ -28,7 +28,7 @@ const MESSAGE_IDS = new Set([SMB1_ID, SMB2_ID, 0xfd53_4d42, 0xfc53_4d42])
 
 export const smb: Protocol = {
   name: 'smb',
-  logs: ['smb_mapping', 'smb_files', 'files', 'dce_rpc', 'ntlm', 'kerberos'],
+  logs: ['smb_mapping', 'smb_files', 'smb_cmd', 'files', 'dce_rpc', 'ntlm', 'kerberos'],
   tcpPorts: [139, 445],
   recognize(originator, _responder, transport) {
     if (transport !== 'tcp' || (originator.length > 0 && originator[0] !== SESSION_MESSAGE)) return false
