@@ -185,17 +185,24 @@ function synState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, segment
       break
     case PARTIAL:
     case ESTABLISHED:
-      if (!ack || me.startRaw !== (segment.seq | 0)) weird(flow, 'SYN_inside_connection', '')
+      // One that is sent again while its answer is under way is nothing odd.
+      if (me.startRaw !== (segment.seq | 0) || (!ack && hasSpoken(flow, isOrig)))
+        weird(flow, 'SYN_inside_connection', '')
       break
   }
+}
+
+/** It has sent more than SYNs. */
+function hasSpoken(flow: LiveFlow, isOrig: boolean): boolean {
+  const letters = H_ACK | H_DATA
+  return (flow.seen & (isOrig ? letters : letters << 16)) !== 0
 }
 
 function finState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, weird: FlowWeird): void {
   note(flow, H_FIN, isOrig)
   if (me.fins++ > 0) return
   const unanswered = peer.state === INACTIVE || (me.state === SYN_SENT && peer.state === PARTIAL)
-  if ((me.state === SYN_SENT || me.state === SYN_ACK_SENT) && unanswered)
-    weird(flow, 'inappropriate_FIN', 'TCP')
+  if ((me.state === SYN_SENT || me.state === SYN_ACK_SENT) && unanswered) weird(flow, 'inappropriate_FIN', 'TCP')
   me.state = CLOSED
   // A side that had closed and then reset has closed after all.
   if (peer.state === RESET && peer.fins > 0) peer.state = CLOSED

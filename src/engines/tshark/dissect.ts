@@ -190,7 +190,6 @@ class FlowState implements StreamHandler {
 
   end(open: () => FlowSession): void {
     if (this.open !== undefined) this.open = open
-    this.reassembly?.end(this.last)
     this.over(this.last)
   }
 

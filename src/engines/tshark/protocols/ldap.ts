@@ -108,8 +108,7 @@ function createLdap(session: Session, service: string): Ldap {
     const { id, operation, bind, search, requestName } = message
     if (operation === BIND_REQUEST && bind !== undefined) {
       open(id, { log: 'ldap', ts, fields: bindFields(bind), bind })
-      if (bind.credentials !== undefined && isGssapi(bind))
-        authenticationOf(session, true).token(bind.credentials, ts)
+      if (bind.credentials !== undefined && isGssapi(bind)) authenticationOf(session, true).token(bind.credentials, ts)
     } else if (operation === SEARCH_REQUEST && search !== undefined) {
       const fields = {
         scope: SCOPES[search.scope] ?? 'unknown',
