@@ -37,7 +37,7 @@ export interface Dissect {
 }
 
 /** Zeek's clock starts at one second: in captures that begin at the epoch only connections have earlier times. */
-const clockAt = (time: number) => (time < 1 ? 1 : time)
+const clockAt = (time: number) => Math.max(time, 1)
 
 /** Zeek logs a certificate again only after a day. */
 const RELOG_SECONDS = 86400

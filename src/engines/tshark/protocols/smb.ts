@@ -70,10 +70,12 @@ function createSmb(session: Session): Dissector {
   const smb2 = createSmb2(session, state)
   const sides: [Side, Side] = [newSide(session.flow.partial), newSide(session.flow.partial)]
   let chunks = 0
+  let hasMessage = false
 
   function message(fromOriginator: boolean, bytes: Buffer, ts: number): void {
     if (bytes.length < 8) return
     const id = bytes.readUInt32BE(0)
+    hasMessage ||= MESSAGE_IDS.has(id)
     if (id === SMB2_ID) smb2.message(fromOriginator, bytes, ts)
     else if (id === SMB1_ID) smb1.message(fromOriginator, bytes, ts)
     else if (!MESSAGE_IDS.has(id)) sides[fromOriginator ? 0 : 1].lost = true
@@ -154,7 +156,7 @@ function createSmb(session: Session): Dissector {
       if (side.lost || side.searching) return
       take(side, fromOriginator, bytes, ts)
       // Behind what the messages carry: that is confirmed first.
-      if (!side.lost && ++chunks === CHUNKS_TO_CONFIRM) session.confirm('smb')
+      if (!side.lost && ++chunks >= CHUNKS_TO_CONFIRM && hasMessage) session.confirm('smb')
     },
     gap(fromOriginator, length) {
       const side = sides[fromOriginator ? 0 : 1]
