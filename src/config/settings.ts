@@ -153,6 +153,11 @@ export const settings = z.object({
     'false',
     'Also make a table of all packets, one row each, by tshark; it is larger than all others together.',
   ),
+  SMB_CMD_LOG: convert(
+    yesOrNo,
+    'false',
+    'Also make the smb_cmd log, one row an SMB command; Zeek then loads its script protocols/smb/log-cmds.',
+  ),
 
   SPLIT_LINES: batches(wholeNumber(1, 10_000_000), '10000', 'The most events that one chunk holds.', {
     unit: 'events',
