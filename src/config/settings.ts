@@ -218,7 +218,7 @@ export const settings = z.object({
   KAFKA_GROUP_ID: kafka(
     identifier,
     'pcap-pipeline',
-    'The consumer group of the upload; those of the other stages are named after it.',
+    'The consumer group of the upload; those of the other stages begin with KAFKA_TOPIC_PREFIX.',
   ),
   KAFKA_TOPIC_RAW: kafka(
     topics,
@@ -235,7 +235,7 @@ export const settings = z.object({
   KAFKA_TOPIC_PREFIX: kafka(
     topicPrefix,
     'pcap-pipeline.',
-    "What the names of the pipeline's own topics begin with: the hand-offs between stages, and the ledger.",
+    "What the names of the pipeline's own topics begin with (the hand-offs between stages, the ledger), and of its groups and transactions.",
   ),
   KAFKA_COMPRESSION: kafka(oneOf('none', 'gzip', 'lz4', 'zstd'), 'lz4', 'How messages are compressed.'),
   KAFKA_CREATE_TOPICS: kafka(
