@@ -12,7 +12,7 @@ import type { Engine, EventSink, Log } from '../stages/ports.ts'
 import type { Stage } from '../stages/stage.ts'
 import { loadRules } from '../stages/upload/rules.ts'
 import type { StageName } from '../state/job.ts'
-import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
+import { type Layout, layoutOf, makeLayout, withSpoolOf } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
 import { createEmbeddedBus } from './bus/embedded.ts'
 import type { KafkaBusOptions } from './bus/kafka/bus.ts'
@@ -39,9 +39,10 @@ export function layoutFrom({ dataDir, inboxDir, parquetDir, stateDir }: Config):
 }
 
 export function openParts(config: Config, log: Log): Parts {
-  const layout = layoutFrom(config)
-  makeLayout(layout)
-  const ledger = openLedger(layout.ledger)
+  const places = layoutFrom(config)
+  makeLayout(places)
+  const ledger = openLedger(places.ledger)
+  const layout = withSpoolOf(places, ledger.id)
   const stages = createStages(
     {
       ledger,

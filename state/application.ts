@@ -54,6 +54,7 @@ export function createApplication(parts: ApplicationParts) {
       else applyFact(parts, fact)
     }
     for (const job of completion.handOffs) jobs.addSent(job)
+    for (const path of completion.consumed) artifacts.release(path)
     settleAll(completion)
   }
 

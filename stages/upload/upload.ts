@@ -60,13 +60,13 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
       const counts = countsOf(chunks, result)
       const rows = counts.reduce((sum, each) => sum + each.rows, 0)
       const quarantined = counts.reduce((sum, each) => sum + each.quarantined, 0)
-      publishing.add(id)
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
         uploaded: { chunks, result, ingestTimeMs: started, stagingDir: workDir },
         facts: [{ kind: 'commit', commit: { id, files, counts } }],
         async afterwards() {
+          publishing.add(id)
           try {
             await publish(id)
           } finally {
