@@ -220,6 +220,7 @@ function rstState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, segment
   if (segment.length > 0 && me.rsts === 1) weird(flow, 'RST_with_data', 'TCP')
   if (me.fins > 0 && peer.fins > 0) return
   me.state = RESET
+  if (peer.state === CLOSED) flow.closed = true
 }
 
 // ---- state by data --------------------------------------------------------------------------------------

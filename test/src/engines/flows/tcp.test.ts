@@ -38,6 +38,17 @@ describe('a TCP flow', () => {
     expect(flow.duration).toBeCloseTo(1.999, 6)
   })
 
+  it('lasts until one side resets what the other has closed', () => {
+    const flow = flowOf([
+      ...OPEN,
+      { by: 'c', flags: FIN | ACK, at: 1 },
+      { by: 's', flags: RST | ACK, at: 2 },
+      { by: 'c', flags: ACK, at: 2.5 },
+    ])
+    expect(flow).toMatchObject({ connState: 'RSTR', history: 'ShAFr' })
+    expect(flow.duration).toBeCloseTo(1.999, 6)
+  })
+
   const states: [string, string, Step[]][] = [
     ['S0', 'S', [{ by: 'c', flags: SYN }]],
     [
