@@ -105,6 +105,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       zeekPath: file(values.ZEEK_PATH),
       zeekScript: isZeekName(values.ZEEK_SCRIPT) ? values.ZEEK_SCRIPT : file(values.ZEEK_SCRIPT),
       packetLog: values.PACKET_LOG,
+      smbCommandLog: values.SMB_CMD_LOG,
       /** The PATH on which an engine is looked for. */
       searchPath,
     },

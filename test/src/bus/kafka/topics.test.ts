@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { type BusConfig, clientOptions } from '../../../../src/bus/kafka/client.ts'
 import { ensureTopics, topicsOf } from '../../../../src/bus/kafka/topics.ts'
 import type { PipelineError } from '../../../../state/errors.ts'
-import { type Broker, brokerForTests, skipReason, uniquePrefix } from '../../../support/kafka.ts'
+import { type Broker, brokerForTests, skipReason, startBroker, uniquePrefix } from '../../../support/kafka.ts'
 import { busOf, namesWith } from './settings.ts'
 
 const why = await skipReason()
@@ -231,5 +231,22 @@ describe.skipIf(whyOwn)(`topics that others are the masters of${whyOwn}`, () => 
     const { created, warnings } = await ensureAll(other)
     expect(created).toEqual([])
     expect(warnings[0]).toMatch(/cannot be checked: this user may not see them \(DescribeConfigs\)$/)
+  })
+})
+
+const whyNone = await skipReason({ own: true })
+
+describe.skipIf(whyNone)(`topics on a broker that is killed${whyNone}`, () => {
+  it('cannot be looked at until it is back, and are then still there', { timeout: 120_000 }, async () => {
+    await using broker = await startBroker()
+    const bus = busOf(broker.bootstrap, namesWith(uniquePrefix()))
+    const { created } = await ensureAll(bus)
+    expect(created).toHaveLength(7)
+    await broker.kill()
+    await expect(ensureAll(bus)).rejects.toMatchObject({ code: 'bus_unavailable', retryable: true })
+    await broker.restart()
+    expect(await ensureAll(bus)).toEqual({ created: [], warnings: [] })
+    await broker.stop()
+    await expect(ensureAll(bus)).rejects.toMatchObject({ code: 'bus_unavailable' })
   })
 })
