@@ -23,6 +23,8 @@ export interface DnsMessage {
   answers: DnsAnswer[]
   /** What was wrong, in Zeek's words. */
   weirds: string[]
+  /** Types of answers that Zeek does not know. */
+  unknownTypes: number[]
   /** Read to its end. */
   whole: boolean
 }
@@ -45,8 +47,13 @@ interface DnsAnswer {
 const MAX_NAME_BYTES = 255
 const MAX_POINTERS = 64
 const ROOT = '<Root>'
+/** Zeek's `dns_max_queries`: what asks for more is no DNS. */
+const MAX_QUESTIONS = 25
 const UPDATE = 5
+const A = 1
 const OPT = 41
+/** Read, but not logged: HINFO, NB, OPT, TKEY, TSIG, CAA; WKS counts as an answer without text. */
+const SILENT = new Set([11, 13, 32, OPT, 249, 250, 257])
 
 interface Name {
   text: string
@@ -77,7 +84,12 @@ export function parseDns(bytes: Buffer): DnsMessage | undefined {
     questions: [],
     answers: [],
     weirds: [],
+    unknownTypes: [],
     whole: false,
+  }
+  if (message.counts.questions > MAX_QUESTIONS) {
+    message.weirds.push('DNS_Conn_count_too_large')
+    return message
   }
   const at = parseQuestions(bytes, message)
   if (at !== undefined) parseAnswers(bytes, at, message)
@@ -107,8 +119,10 @@ function parseQuestions(bytes: Buffer, message: DnsMessage): number | undefined 
 function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
   const isUpdate = message.opcode === UPDATE
   const { answers, authorities, additionals } = message.counts
+  // Zeek reads no further by default.
+  const read = isUpdate ? answers + authorities + additionals : answers
   let at = start
-  for (let i = 0; i < answers + authorities + additionals; i++) {
+  for (let i = 0; i < read; i++) {
     const owner = readName(bytes, at, message.weirds)
     if (owner === undefined) {
       if (at >= bytes.length || message.weirds.length === 0) message.weirds.push('DNS_truncated_ans_too_short')
@@ -127,9 +141,17 @@ function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
     }
     const ttl = bytes.readUInt32BE(fixed + 4)
     const isAnswer = i < answers
-    if (end === data && type !== OPT && !isUpdate) message.weirds.push('DNS_zero_rdlength')
+    if (end === data && end < bytes.length && type !== OPT && !isUpdate) {
+      message.weirds.push('DNS_zero_rdlength')
+      return
+    }
+    if (type === A && end - data !== 4 && !isUpdate) {
+      message.weirds.push('DNS_RR_bad_length')
+      return
+    }
     if (isAnswer || (isUpdate && i < answers + authorities)) {
-      const plain = end > data ? recordText(bytes, data, end, type, message.weirds) : undefined
+      if (!isUpdate && !SILENT.has(type) && RECORDS[type] === undefined) message.unknownTypes.push(type)
+      const plain = end > data ? recordText(bytes, data, end, type, message.weirds, owner.text) : undefined
       const text = isUpdate ? updateText(isAnswer, owner.text, type, cls, plain) : plain
       message.answers.push({ name: owner.text, type, class: cls, ttl, text })
     }
@@ -167,24 +189,24 @@ function updateText(isPrerequisite: boolean, name: string, type: number, cls: nu
   return `add: ${typeText} ${name}${rest}`
 }
 
-type RecordText = (bytes: Buffer, at: number, end: number, weirds: string[]) => string | undefined
+type RecordText = (bytes: Buffer, at: number, end: number, weirds: string[], owner: string) => string | undefined
 
 const nameAt =
   (skip: number): RecordText =>
   (bytes, at, end, weirds) =>
     at + skip < end ? readName(bytes, at + skip, weirds)?.text : undefined
 
-/** Resource record type → its text. A type that is not here is not logged. */
+/** Resource record type → its text. */
 const RECORDS: Record<number, RecordText> = {
   1: (bytes, at, end) => (end - at >= 4 ? ipv4Text(bytes, at) : undefined),
   28: (bytes, at, end) => (end - at >= 16 ? ipv6Text(bytes, at) : undefined),
+  38: (bytes, at, end) => (end - at >= 16 ? ipv6Text(bytes, at) : undefined),
   2: nameAt(0),
   5: nameAt(0),
   6: nameAt(0),
   12: nameAt(0),
   15: nameAt(2),
   33: nameAt(6),
-  39: nameAt(0),
   16: (bytes, at, end) => strings('TXT', bytes, at, end),
   99: (bytes, at, end) => strings('SPF', bytes, at, end),
   29: (bytes, at, end) =>
@@ -199,10 +221,20 @@ const RECORDS: Record<number, RecordText> = {
   51: () => 'NSEC3PARAM',
   64: serviceBinding,
   65: serviceBinding,
+  65534: () => 'BIND9 signing signal',
 }
 
-function recordText(bytes: Buffer, at: number, end: number, type: number, weirds: string[]): string | undefined {
-  return RECORDS[type]?.(bytes, at, end, weirds)
+function recordText(
+  bytes: Buffer,
+  at: number,
+  end: number,
+  type: number,
+  weirds: string[],
+  owner: string,
+): string | undefined {
+  const known = RECORDS[type]
+  if (known !== undefined) return known(bytes, at, end, weirds, owner)
+  return SILENT.has(type) ? undefined : `<unknown type=${type}>`
 }
 
 function strings(label: string, bytes: Buffer, start: number, end: number): string | undefined {
@@ -228,13 +260,14 @@ function naptr(bytes: Buffer, start: number, end: number, weirds: string[]): str
   }
   const replacement = readName(bytes, at, weirds)?.text
   if (replacement === undefined) return undefined
-  return ['NAPTR', bytes.readUInt16BE(start), bytes.readUInt16BE(start + 2), ...parts, replacement].join(' ')
+  if (replacement !== '') parts.push(replacement)
+  return ['NAPTR', bytes.readUInt16BE(start), bytes.readUInt16BE(start + 2), ...parts].join(' ')
 }
 
 function rrsig(bytes: Buffer, at: number, end: number, weirds: string[]): string | undefined {
   if (end - at < 19) return undefined
   const signer = readName(bytes, at + 18, weirds)
-  return signer && `RRSIG ${bytes.readUInt16BE(at)} ${signer.text}`
+  return signer && `RRSIG ${bytes.readUInt16BE(at)} ${signer.text === '' ? ROOT : signer.text}`
 }
 
 const ALPN = 1
@@ -259,9 +292,9 @@ function isListOfStrings(value: Buffer): boolean {
   return at === value.length
 }
 
-function nsec(bytes: Buffer, at: number, _end: number, weirds: string[]): string | undefined {
+function nsec(bytes: Buffer, at: number, _end: number, weirds: string[], owner: string): string | undefined {
   const next = readName(bytes, at, weirds)
-  return next && `NSEC ${next.text}`
+  return next && `NSEC ${owner} ${next.text}`
 }
 
 /** Reads a name with compression pointers (RFC 1035, 4.1.4); they may only lead backwards. Lower case. */
@@ -306,7 +339,6 @@ function readName(bytes: Buffer, start: number, weirds: string[]): Name | undefi
     labels.push(bytes.toString('latin1', at + 1, at + 1 + length))
     at += 1 + length
   }
-  if (labels.length === 0) return { text: ROOT, next }
   return { text: textOf(Buffer.from(lowerAscii(labels.join('.')), 'latin1')), next }
 }
 
