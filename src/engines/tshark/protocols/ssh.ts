@@ -85,7 +85,12 @@ function createSsh(session: Session): Dissector {
       }
       const line = side.rest.subarray(0, feed)
       side.rest = side.rest.subarray(feed + 1)
-      if (line.toString('latin1', 0, 4) !== 'SSH-') continue
+      if (line.toString('latin1', 0, 4) !== 'SSH-') {
+        // Only a server may say something before its banner (RFC 4253, 4.2).
+        if (side === server) continue
+        for (const each of sides) each.phase = 'lost'
+        return
+      }
       start ??= ts
       side.banner = textOf(line[line.length - 1] === 13 ? line.subarray(0, -1) : line)
       side.phase = 'packets'

@@ -126,6 +126,12 @@ describe('SSH', () => {
     expect(gapped.rows('ssh')).toMatchObject([{ auth_attempts: 0 }])
   })
 
+  it('is no SSH where the client says something else first', () => {
+    const theStage = stage([ssh])
+    theStage.flow({ respPort: 22 }).client('GET / HTTP/1.1\r\n\r\n').server('SSH-2.0-b\r\n').end()
+    expect(theStage.rows('ssh')).toEqual([])
+  })
+
   it('logs a banner that nobody answered, and versions that do not fit', () => {
     const theStage = stage([ssh])
     theStage.flow({ respPort: 22 }).server('SSH-2.0-b\r\n', 3).end()
