@@ -30,6 +30,12 @@ function drip(side: PlayedFlow['client'], bytes: string | Buffer, size: number) 
 const HTML = '<html><body>hello, hello, hello</body></html>'
 
 describe('HTTP', () => {
+  it('does not look at requests where the server has begun with something else', () => {
+    const { flow, rows } = scene()
+    flow.server('SSH-2.0-b\r\n').client('SSH-2.0-a\r\n').end()
+    expect([rows('weird'), rows('http'), flow.services()]).toEqual([[], [], ['ssh']])
+  })
+
   it('logs a request with its response, in the order of Zeek’s columns', () => {
     const { flow, rows } = scene()
     flow.client(
