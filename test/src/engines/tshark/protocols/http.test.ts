@@ -229,6 +229,46 @@ describe('HTTP', () => {
     expect(rows('http')).toMatchObject([{ uri: '/odd' }])
   })
 
+  it.each([
+    ['OPTIONS rtsp://cam/ RTSP/1.0\r\n\r\n', '', 1],
+    ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', '\0\0\x12\x04\0\0\0\0\0', 0],
+    ['UNHEARD / HTTP/1.1\r\n\r\n', 'HTTP/1.1 501 No\r\nContent-Length: 0\r\n\r\n', 1],
+    ['get / HTTP/1.1\r\n\r\n', '', 0],
+  ])('takes %j on any port for a request if its method is known or HTTP answers', (asked, answered, count) => {
+    const { flow, rows } = scene({ respPort: 4711 })
+    flow.client(asked).server(Buffer.from(answered, 'latin1')).end()
+    expect(rows('http')).toHaveLength(count)
+  })
+
+  it.each([
+    ['/%41%u0042%u4143', '/ABAC', []],
+    ['/%%41', '/A', ['double_%_in_URI']],
+    ['/%zz', '/%zz', ['unescaped_%_in_URI']],
+    ['/%', '/%', ['illegal_%_at_end_of_URI']],
+    ['/%%', '/%%', ['partial_escape_at_end_of_URI']],
+    ['/%4', '/%4', ['partial_escape_at_end_of_URI']],
+  ])('reads the URI %j as %j and tells what is wrong with its escapes', (said, read, weirds) => {
+    const { flow, rows } = scene()
+    flow.client(request(said)).server(response('')).end()
+    expect(rows('http')).toMatchObject([{ uri: read }])
+    expect(rows('weird').map(({ name }) => name)).toEqual(weirds)
+  })
+
+  it('takes any method of three letters or more without a version for HTTP/0.9', () => {
+    const { flow, rows } = scene()
+    flow.client('HELLO you\r\n').end()
+    expect(rows('http')).toMatchObject([{ method: 'HELLO', uri: 'you' }])
+    const short = scene()
+    short.flow.client('bc abc\r\n').end()
+    expect(short.rows('http')).toEqual([])
+  })
+
+  it('tells that one side changes its version', () => {
+    const { flow, rows } = scene()
+    flow.client(request()).server(response('')).client('GET / HTTP/1.0\r\n\r\n').server(response('')).end()
+    expect(rows('weird').map(({ name }) => name)).toEqual(['HTTP_version_mismatch'])
+  })
+
   it('logs requests that were never answered', () => {
     const { flow, rows } = scene()
     flow.client(request('/1') + request('/2')).end()
