@@ -213,7 +213,7 @@ function createPairs(session: Session) {
       session.weird(ts, 'DNS_truncated_len_lt_hdr_len', 'DNS')
       return
     }
-    if (parsed.whole || parsed.questions.length > 0) session.confirm('dns')
+    if (parsed.whole) session.confirm('dns')
     for (const name of parsed.weirds) session.weird(ts, name, 'DNS')
     for (const type of parsed.unknownTypes) session.weird(ts, 'DNS_RR_unknown_type', 'DNS', String(type))
     if (parsed.isResponse) response(parsed, ts)

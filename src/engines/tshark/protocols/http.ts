@@ -318,8 +318,8 @@ function createHttp(session: Session): Dissector {
       // The answer to HTTP/0.9 is nothing but a body.
       const match = line === OLD_STYLE ? ['', '0.9', '0', '<empty>'] : STATUS_LINE.exec(line)
       if (match === null) {
-        // Who speaks first, and no HTTP, is no HTTP server.
-        if (exchange.requests === 0) request.skip()
+        // A server that speaks first, and not HTTP: nor does the client.
+        request.skip()
         return giveUp(ts, 'not a http reply line')
       }
       const last = pending.get(exchange.responses)
