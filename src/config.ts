@@ -1,11 +1,13 @@
 /**
- * The configuration: `.env` of the working directory and the environment in, which wins; one frozen, typed tree
- * out. Read once; parts of it are handed down, and nothing else reads the environment.
+ * The configuration: the file of `--config`, `.env` of the working directory and the environment in, the later winning
+ * over the earlier; one frozen, typed tree out. Read once; parts of it are handed down, and nothing else reads the
+ * environment.
  */
 
 import { availableParallelism } from 'node:os'
-import { join, relative, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { PipelineError } from '../state/errors.ts'
+import { conflictsIn } from './config/conflicts.ts'
 import { factsOf, type SettingName, type Settings, settingNames, settings } from './config/settings.ts'
 import { gatherTexts, type Source, type Texts } from './config/sources.ts'
 
@@ -16,6 +18,8 @@ export interface ConfigOptions {
   cwd?: string
   /** A settings file to read instead of `.env`; it has to be there. */
   envFile?: string
+  /** A config.json as zeek-kafka-parquet has it, below `.env`; it has to be there. */
+  configFile?: string
 }
 
 /** One setting as it took effect, its secrets masked. */
@@ -29,22 +33,32 @@ export interface EffectiveSetting {
 type Tree = ReturnType<typeof treeOf>
 
 export interface Config extends Tree {
-  /** What a start should say of settings that are accepted and have no effect in this version. */
+  /** What a start should say of settings that are accepted and have no effect, or one that is not meant. */
   readonly warnings: readonly string[]
   readonly settings: readonly EffectiveSetting[]
 }
 
 const MB = 1024 ** 2
 const GB = 1024 ** 3
-const NO_KAFKA = 'BUS is kafka: this version has no Kafka bus yet; use BUS=embedded'
+const HOUR_MS = 3_600_000
 const SHOWN_CHARACTERS = 80
-const SECRET_NAME = /PASSWORD|SECRET|KEY|TOKEN/
+/** A name that ends in _TLS_KEY is that of a file. */
+const SECRET_NAME = /PASSWORD|SECRET|TOKEN|KEY(?<!_TLS_KEY)/
 
 /** @throws PipelineError config_invalid, which lists every problem at once. */
-export function loadConfig({ env = process.env, cwd = process.cwd(), envFile }: ConfigOptions = {}): Config {
+export function loadConfig({
+  env = process.env,
+  cwd = process.cwd(),
+  envFile,
+  configFile,
+}: ConfigOptions = {}): Config {
   const file = resolve(cwd, envFile ?? '.env')
-  const { texts, problems } = gatherTexts({ env, envFile: file, required: envFile !== undefined })
-  if (texts.BUS?.text.toLowerCase() === 'kafka') problems.push(NO_KAFKA)
+  const { texts, problems, warnings } = gatherTexts({
+    env,
+    envFile: file,
+    required: envFile !== undefined,
+    configFile: configFile === undefined ? undefined : resolve(cwd, configFile),
+  })
   const parsed = settings.safeParse(Object.fromEntries(Object.entries(texts).map(([name, { text }]) => [name, text])))
   if (!parsed.success) {
     problems.push(
@@ -53,9 +67,9 @@ export function loadConfig({ env = process.env, cwd = process.cwd(), envFile }: 
     throw invalid(problems)
   }
   const tree = treeOf(parsed.data, cwd, env.PATH ?? '')
-  problems.push(...conflictsIn(tree))
+  problems.push(...conflictsIn(parsed.data, tree))
   if (problems.length > 0) throw invalid(problems)
-  return deepFreeze({ ...tree, warnings: warningsOf(tree), settings: effectiveSettings(texts, tree) })
+  return deepFreeze({ ...tree, warnings: [...warnings, ...warningsOf(tree)], settings: effectiveSettings(texts, tree) })
 }
 
 /** The settings in effect, each with its source; secrets and credentials within addresses are masked. */
@@ -67,9 +81,12 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
   const file = (path: string) => (path === '' ? undefined : resolve(cwd, path))
   const cores = (count: number) => count || availableParallelism()
   const dataDir = resolve(cwd, values.DATA_DIR)
+  const stateDir = file(values.STATE_DIR) ?? dataDir
   return {
     dataDir,
     inboxDir: file(values.INBOX_DIR) ?? join(dataDir, 'inbox'),
+    parquetDir: file(values.PARQUET_DIR) ?? join(dataDir, 'parquet'),
+    stateDir,
     stopTimeoutMs: values.STOP_TIMEOUT_SECONDS * 1000,
     disk: { floorBytes: values.DISK_FLOOR_MB * MB },
     inbox: {
@@ -98,6 +115,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       concurrency: values.UPLOAD_CONCURRENCY,
       threads: cores(values.UPLOAD_THREADS),
       memoryBytes: values.UPLOAD_MEMORY_MB * MB,
+      filePrefix: values.PARQUET_FILE_PREFIX,
       /** 0 turns a rule off. */
       flush: {
         bufferBytes: values.FLUSH_BUFFER_MB * MB,
@@ -108,8 +126,38 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
     bus: {
       kind: values.BUS,
       brokers: values.KAFKA_BROKERS,
-      topicRaw: values.KAFKA_TOPIC_RAW,
+      clientId: values.KAFKA_CLIENT_ID,
+      groupId: values.KAFKA_GROUP_ID,
+      topicPrefix: values.KAFKA_TOPIC_PREFIX,
+      /** All are read; the first is written to. */
+      topicsRaw: values.KAFKA_TOPIC_RAW,
       topicNormalized: values.KAFKA_TOPIC_NORMALIZED,
+      topicDeadLetter: values.KAFKA_TOPIC_DEAD_LETTER,
+      publishNormalized: values.KAFKA_NORMALIZED,
+      compression: values.KAFKA_COMPRESSION,
+      createTopics: values.KAFKA_CREATE_TOPICS,
+      partitions: values.KAFKA_PARTITIONS,
+      /** 0: the broker's own default; so with the retention. */
+      replication: values.KAFKA_REPLICATION,
+      retentionMs: values.KAFKA_RETENTION_HOURS * HOUR_MS,
+      start: values.KAFKA_START,
+      sessionTimeoutMs: values.KAFKA_SESSION_TIMEOUT_SECONDS * 1000,
+      fetchMaxBytes: values.KAFKA_FETCH_MAX_MB * MB,
+      tls: values.KAFKA_TLS
+        ? {
+            caFile: file(values.KAFKA_TLS_CA),
+            certFile: file(values.KAFKA_TLS_CERT),
+            keyFile: file(values.KAFKA_TLS_KEY),
+          }
+        : undefined,
+      sasl:
+        values.KAFKA_SASL_MECHANISM === 'none'
+          ? undefined
+          : {
+              mechanism: values.KAFKA_SASL_MECHANISM,
+              username: values.KAFKA_SASL_USERNAME,
+              password: values.KAFKA_SASL_PASSWORD,
+            },
     },
     elasticsearch: { node: values.ELASTICSEARCH_NODE || undefined },
     rules: {
@@ -128,7 +176,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
     log: {
       level: values.LOG_LEVEL,
       format: values.LOG_FORMAT,
-      file: values.LOG_FILE === 'off' ? undefined : (file(values.LOG_FILE) ?? join(dataDir, 'log', 'pipeline.log')),
+      file: values.LOG_FILE === 'off' ? undefined : (file(values.LOG_FILE) ?? join(stateDir, 'log', 'pipeline.log')),
       maxBytes: values.LOG_MAX_MB * MB,
       maxFiles: values.LOG_MAX_FILES,
     },
@@ -140,42 +188,25 @@ function isZeekName(script: string): boolean {
   return script !== '' && !script.startsWith('.') && !script.startsWith('/') && !script.endsWith('.zeek')
 }
 
-/** What each setting alone cannot tell. */
-function conflictsIn({ dataDir, inboxDir }: Tree): string[] {
-  const problems = []
-  if (isWithin(dataDir, inboxDir)) {
-    problems.push(
-      `INBOX_DIR (${inboxDir}) holds DATA_DIR (${dataDir}): the pipeline would take in its own files; use a folder of its own`,
-    )
-  }
-  const taken = ['captures', 'spool', 'parquet', 'quarantine', 'log'].find((name) =>
-    isWithin(inboxDir, join(dataDir, name)),
-  )
-  if (taken)
-    problems.push(`INBOX_DIR (${inboxDir}) lies in the pipeline's own folder ${taken}; use a folder of its own`)
-  return problems
-}
-
 function warningsOf({ bus, elasticsearch }: Tree): string[] {
   const warnings = []
   if (elasticsearch.node)
     warnings.push(
       'ELASTICSEARCH_NODE is set, but this version has no Elasticsearch sink yet: events go to Parquet only',
     )
-  if (bus.brokers.length > 0)
-    warnings.push('KAFKA_BROKERS is set, but this version has the embedded queue only: Kafka is not used')
+  if (bus.kind === 'embedded' && bus.brokers.length > 0)
+    warnings.push('KAFKA_BROKERS is set, but BUS is embedded: Kafka is not used; set BUS=kafka to use it')
+  if (bus.kind === 'kafka' && bus.sasl?.mechanism === 'plain' && bus.tls === undefined)
+    warnings.push('KAFKA_SASL_MECHANISM is plain and KAFKA_TLS is false: the password crosses the network as it is')
   return warnings
 }
 
-function isWithin(path: string, folder: string): boolean {
-  const way = relative(folder, path)
-  return way !== '..' && !way.startsWith('../')
-}
-
-function effectiveSettings(texts: Texts, { dataDir, inboxDir, log }: Tree): EffectiveSetting[] {
+function effectiveSettings(texts: Texts, { dataDir, inboxDir, parquetDir, stateDir, log }: Tree): EffectiveSetting[] {
   const resolved: Partial<Record<SettingName, string>> = {
     DATA_DIR: dataDir,
     INBOX_DIR: inboxDir,
+    PARQUET_DIR: parquetDir,
+    STATE_DIR: stateDir,
     LOG_FILE: log.file ?? 'off',
   }
   return settingNames.map((name) => {
@@ -186,10 +217,11 @@ function effectiveSettings(texts: Texts, { dataDir, inboxDir, log }: Tree): Effe
 }
 
 function describeIssue(name: SettingName, message: string, texts: Texts): string {
-  const { text = '', source } = texts[name] ?? {}
+  const { text = '', source, at } = texts[name] ?? {}
   const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text
   const place = source === 'environment' ? 'the environment' : source
-  return `${name} in ${place} is ${JSON.stringify(mask(name, shown))}; it ${message}`
+  const where = at === undefined ? `${name} in ${place}` : `${at} (${name})`
+  return `${where} is ${JSON.stringify(mask(name, shown))}; it ${message}`
 }
 
 function mask(name: string, text: string): string {

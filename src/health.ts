@@ -5,6 +5,7 @@
  * depth of each stage; the same figures for whoever asks.
  */
 
+import type { Bus } from '../stages/bus.ts'
 import type { Log } from '../stages/ports.ts'
 import type { Observer } from '../stages/runner.ts'
 import { STAGE_NAMES } from '../state/job.ts'
@@ -17,6 +18,7 @@ export interface Health extends Disposable {
 
 export interface HealthOptions {
   ledger: Ledger
+  bus: Pick<Bus, 'counters'>
   log: Log
   intervalMs: number
   /** Bytes at which a flush is due: 100 % of the buffer; 0 where that rule is off. */
@@ -25,7 +27,7 @@ export interface HealthOptions {
 
 const MB = 1024 * 1024
 
-export function startHealth({ ledger, log, intervalMs, bufferBytes }: HealthOptions): Health {
+export function startHealth({ ledger, bus, log, intervalMs, bufferBytes }: HealthOptions): Health {
   const count = { events: 0, flushes: 0, errors: 0, buffered: 0 }
   let before = { events: 0, at: performance.now() }
 
@@ -57,6 +59,7 @@ export function startHealth({ ledger, log, intervalMs, bufferBytes }: HealthOpti
       flushes: count.flushes,
       errors: count.errors,
       ...depths(ledger),
+      ...bus.counters(),
     })
   }
 

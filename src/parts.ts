@@ -6,21 +6,27 @@
 import { randomUUID } from 'node:crypto'
 import { copyFile, writeFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
+import type { Bus } from '../stages/bus.ts'
 import { createStages } from '../stages/index.ts'
 import type { Engine, EventSink, Log } from '../stages/ports.ts'
 import type { Stage } from '../stages/stage.ts'
 import { loadRules } from '../stages/upload/rules.ts'
 import type { StageName } from '../state/job.ts'
-import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
+import { type Layout, layoutOf, makeLayout, withSpoolOf } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
+import { createEmbeddedBus } from './bus/embedded.ts'
+import type { KafkaBusOptions } from './bus/kafka/bus.ts'
 import type { Config } from './config.ts'
 import { createInspector } from './intake/inspector.ts'
+import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
 
 export interface Parts extends Disposable {
   ledger: Ledger
   layout: Layout
   stages: Stage[]
+  /** One for the process; whoever starts no pipeline closes it. */
+  bus(): Promise<Bus>
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -28,14 +34,15 @@ const MB = 1024 * 1024
 /** A file that ends in the middle of a record may still grow for this many stability intervals. */
 const CUT_GRACE_INTERVALS = 5
 
-export function layoutFrom(config: Config): Layout {
-  return layoutOf(config.dataDir, config.inboxDir)
+export function layoutFrom({ dataDir, inboxDir, parquetDir, stateDir }: Config): Layout {
+  return layoutOf(dataDir, { inbox: inboxDir, parquet: parquetDir, stateDir })
 }
 
 export function openParts(config: Config, log: Log): Parts {
-  const layout = layoutFrom(config)
-  makeLayout(layout)
-  const ledger = openLedger(layout.ledger)
+  const places = layoutFrom(config)
+  makeLayout(places)
+  const ledger = openLedger(places.ledger)
+  const layout = withSpoolOf(places, ledger.id)
   const stages = createStages(
     {
       ledger,
@@ -53,13 +60,16 @@ export function openParts(config: Config, log: Log): Parts {
       flush: config.upload.flush,
     },
   )
+  const bus = once(() => openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }))
   return {
     ledger,
     layout,
     stages,
-    start: (run, { watch }) =>
-      startPipeline({
+    bus,
+    start: async (run, { watch }) =>
+      await startPipeline({
         ledger,
+        bus: await bus(),
         layout,
         log,
         stages,
@@ -79,6 +89,15 @@ export function openParts(config: Config, log: Log): Parts {
       }),
     [Symbol.dispose]: () => ledger.close(),
   }
+}
+
+async function openBus(
+  { bus, jobs, upload, rules }: Config,
+  own: Pick<KafkaBusOptions, 'ledger' | 'layout' | 'log'>,
+): Promise<Bus> {
+  if (bus.kind === 'embedded') return createEmbeddedBus(own.ledger)
+  const { openKafkaBus } = await import('./bus/kafka/bus.ts')
+  return openKafkaBus({ ...own, config: bus, leaseMs: jobs.leaseMs, flush: upload.flush, rules })
 }
 
 export function inspectorFrom(config: Config) {
@@ -113,19 +132,8 @@ export async function checkRules({ rules }: Config): Promise<void> {
 function lazySink({ upload, rules }: Config): EventSink {
   const sink = once(async () => {
     const { openParquetSink } = await import('./sinks/parquet/sink.ts')
-    const { threads, memoryBytes } = upload
-    return await openParquetSink({ threads, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
+    const { threads, memoryBytes, filePrefix } = upload
+    return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
   })
   return { write: async (request) => (await sink()).write(request) }
-}
-
-function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined
-  return () => {
-    made ??= make().catch((error) => {
-      made = undefined
-      throw error
-    })
-    return made
-  }
 }

@@ -3,6 +3,7 @@
  * data directory. Several of them, in one process or many, share it.
  */
 
+import type { Bus } from '../stages/bus.ts'
 import { probeInbox, type Watcher, watchInbox } from '../stages/monitor/watch.ts'
 import type { Log } from '../stages/ports.ts'
 import { type Runner, type RunnerOptions, startRunner } from '../stages/runner.ts'
@@ -18,6 +19,7 @@ import { startHealth } from './health.ts'
 
 export interface PipelineOptions {
   ledger: Ledger
+  bus: Bus
   layout: Layout
   log: Log
   /** All five, in order: recovery needs each of them, whichever run here. */
@@ -43,10 +45,11 @@ const SWEEP_EVERY_MS = 30_000
 const PROBE_AGAIN_MS = 10_000
 
 export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
-  const { ledger, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
+  const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
   const component = (name: string) => log.child({ component: name })
-  const disk = createDiskGuard({ dataDir: layout.dataDir, floorBytes: diskFloorBytes, log: component('disk') })
-  const healthLine = startHealth({ ledger, log: component('health'), ...health })
+  const dirs = [layout.dataDir, layout.parquet, layout.stateDir]
+  const disk = createDiskGuard({ dirs, floorBytes: diskFloorBytes, log: component('disk') })
+  const healthLine = startHealth({ ledger, bus, log: component('health'), ...health })
   const runners: Runner[] = []
   let isSweeping = false
   const wake = () => {
@@ -66,6 +69,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     runners.push(
       startRunner(stage, {
         ledger,
+        bus,
         layout,
         log: component(name),
         concurrency: concurrency[name],
@@ -75,6 +79,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       }),
     )
   }
+  await bus.join({ stages: run, onWork: wake, mayClaim: disk.mayClaim })
   let watcher: Watcher | undefined
   let probing: NodeJS.Timeout | undefined
   if (watch) await startWatcher()
@@ -105,8 +110,8 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     if (isSweeping) return
     isSweeping = true
     try {
-      await sweep(stages, ledger, layout, component('recovery'))
-      await resumeRemovals({ ledger, layout, recover: () => recoverAll(stages, component('recovery')) })
+      await sweep({ stages, bus, ledger, layout, log: component('recovery') })
+      await resumeRemovals({ ledger, bus, layout, recover: () => recoverAll(stages, component('recovery')) })
     } catch (error) {
       component('recovery').error('recovery failed; it is tried again', { error: messageOf(error) })
     } finally {
@@ -125,6 +130,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       clearTimeout(probing)
       await watcher?.close()
       await Promise.all(runners.map((runner) => runner.stop(limitMs)))
+      await bus.close()
       healthLine.close()
     },
   }

@@ -1,5 +1,7 @@
 /** What one stage hands to the next: the inputs of their jobs, as they lie in the ledger. All paths are relative. */
 
+import type { Numbering } from './ports.ts'
+
 /** Convert → split: what the engine says it wrote. */
 export interface LogFile {
   logType: string
@@ -15,15 +17,16 @@ export interface SplitInput {
   logs: LogFile[]
 }
 
-/** Split → distribute. */
-export interface Chunk {
+/** Split → distribute; live events → upload. */
+export interface Chunk extends Numbering {
   /** Below the directory that holds it. */
   file: string
   logType: string
-  /** 0-based number of its first line within the log. */
-  firstOrdinal: number
   lines: number
   bytes: number
+  /** Where they are not those of the job and of the batch. */
+  captureId?: string
+  source?: string
 }
 
 export interface DistributeInput {

@@ -99,14 +99,26 @@ export interface CaptureInspector {
   inspect(path: string | Buffer, options: InspectOptions): Promise<Inspection>
 }
 
-/** A chunk as distribute packed it: consecutive lines of one log of one capture. */
-export interface EventChunk {
-  path: string
-  logType: string
-  captureId: string
-  source: string
+/** How the events of a chunk are numbered, which is how they get their ids. */
+export interface Numbering {
   /** 0-based number of its first line within the log: events are numbered by it. */
   firstOrdinal: number
+  /**
+   * `explicit`: each line begins with its number, `{"#":17,"ts":…}`, or is `{"#":17}` for an empty record; then
+   * `firstOrdinal` says nothing. Absent: the lines follow one another.
+   */
+  numbering?: 'explicit'
+  /** An event's id is this and its number. Absent: 24 digits of the capture's id, the log type. */
+  idPrefix?: string
+}
+
+/** Lines of one log type and one origin: of one capture, or of events that came without one. */
+export interface EventChunk extends Numbering {
+  path: string
+  logType: string
+  /** Absent: the rows have none, and `idPrefix` is there. */
+  captureId?: string
+  source: string
   lines: number
   bytes: number
 }

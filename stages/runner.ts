@@ -1,18 +1,20 @@
 /**
  * The one runner that drives every stage.
  *
- * In: a stage, the ledger. It claims jobs under a lease, renews it while the stage works, and then, in one
- * transaction, records the job as done together with its hand-offs and facts. A retryable failure goes back
+ * In: a stage, the bus, the ledger. It claims jobs under a lease, renews it while the stage works, and then, in one
+ * step of the bus, completes the job together with its hand-offs and facts. A retryable failure goes back
  * into the queue with growing delays; any other, or the last of them, is given up, and the stage puts its
  * input into quarantine. Several runners, in one process or many, share one ledger.
  */
 
 import { relative } from 'node:path'
 import PQueue from 'p-queue'
+import type { Completion } from '../state/completion.ts'
 import { messageOf, PipelineError } from '../state/errors.ts'
 import { type Job, STAGE_NAMES, type StageName } from '../state/job.ts'
 import type { Layout } from '../state/layout.ts'
 import type { Ledger } from '../state/ledger.ts'
+import type { Bus } from './bus.ts'
 import { backoff, foreseen } from './failure.ts'
 import type { Log } from './ports.ts'
 import type { Postponed, Progress, Stage, StageResult } from './stage.ts'
@@ -20,6 +22,7 @@ import { openWorkSpaces } from './work-space.ts'
 
 export interface RunnerOptions {
   ledger: Ledger
+  bus: Bus
   layout: Layout
   log: Log
   /** Calls of `handle` under way at once. */
@@ -56,7 +59,7 @@ export interface Runner {
 const DISK_WAIT_MS = 5_000
 
 export function startRunner(stage: Stage, options: RunnerOptions): Runner {
-  const { ledger, layout, log, concurrency, leaseMs, maxAttempts, backoffMs, pollMs = 200 } = options
+  const { ledger, bus, layout, log, concurrency, leaseMs, maxAttempts, backoffMs, pollMs = 200 } = options
   const { mayClaim = () => true, observer = {} } = options
   const queue = new PQueue({ concurrency })
   const spool = openWorkSpaces(stage.name, ledger, layout, log)
@@ -70,7 +73,7 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     timer = setTimeout(wake, pollMs)
     try {
       while (queue.pending + queue.size < concurrency && mayClaim(stage.name)) {
-        const jobs = ledger.jobs.claim({ stage: stage.name, leaseMs })
+        const jobs = bus.claim({ stage: stage.name, leaseMs })
         if (jobs.length === 0) return
         void queue.add(() => work(jobs)).then(wake)
       }
@@ -105,11 +108,17 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       }
       const result = await stage.handle(jobs, context)
       if ('postponedMs' in result) return postpone(jobs, result)
-      record(jobs, result)
+      await bus.complete(completionOf(stage.name, jobs, result, layout), {
+        guard: result.guard,
+        uploaded: result.uploaded,
+        signal,
+      })
       kept = (result.keep ?? []).length > 0
       observer.done?.(stage.name, jobs, Date.now() - started)
       await finishUp(result)
     } catch (error) {
+      // It may have been committed, with what lies there: whoever finds out keeps it or sweeps it.
+      kept ||= ledger.prepared.get(lease) !== undefined
       // First, so that a full disk has room for what is to be recorded.
       if (!kept) await spool.remove(workDir)
       await settleFailure(jobs, error)
@@ -120,19 +129,6 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     }
   }
 
-  /** The commit point: after this transaction the work is done, before it nothing has happened. */
-  function record(jobs: readonly Job[], result: StageResult): void {
-    ledger.transaction(() => {
-      for (const job of jobs) ledger.jobs.complete(job, result.outputs)
-      for (const dir of result.keep ?? [])
-        ledger.artifacts.add(relative(layout.dataDir, dir), stage.name, (jobs[0] as Job).captureId)
-      for (const path of result.consumed ?? []) ledger.artifacts.release(path)
-      result.record?.(ledger)
-      for (const job of result.handOffs ?? []) ledger.jobs.add(job)
-      settle(jobs)
-    })
-  }
-
   /** A failure here costs nothing but time: the work is recorded, and `recover` finishes what is left. */
   async function finishUp(result: StageResult): Promise<void> {
     try {
@@ -140,10 +136,6 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     } catch (error) {
       log.warn('finished work could not be tidied up; trying again later', { error: messageOf(error) })
     }
-  }
-
-  function settle(jobs: readonly Job[]): void {
-    for (const id of new Set(jobs.map(({ captureId }) => captureId))) if (id) ledger.settle(id)
   }
 
   /** Adds jobs to a group until it is full, or nothing more is to come, or the oldest has waited long enough. */
@@ -159,12 +151,12 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       ageMs: Date.now() - started,
     })
     while (!rules.isFull(taken()) && !stopping.signal.aborted) {
-      const more = ledger.jobs.claim({ stage: stage.name, leaseMs, lease: head.lease })
+      const more = bus.claim({ stage: stage.name, leaseMs, lease: head.lease })
       jobs.push(...more)
       observer.gathered?.(stage.name, taken().bytes)
       if (more.length > 0) continue
       // A stage that is paused (disk) gives nothing: waiting for it would keep what could free space.
-      if (Date.now() - started >= rules.lingerMs || !ledger.jobs.busy(upstream.filter(mayClaim))) break
+      if (Date.now() - started >= rules.lingerMs || !bus.expects(upstream.filter(mayClaim))) break
       await new Promise((resolve) => setTimeout(resolve, pollMs / 4))
     }
     observer.gathered?.(stage.name, 0)
@@ -187,6 +179,10 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
   async function settleFailure(jobs: readonly Job[], thrown: unknown): Promise<void> {
     try {
       const error = foreseen(thrown, stage.name, log, aborting.signal.aborted)
+      if (ledger.prepared.get((jobs[0] as Job).lease) !== undefined) {
+        log.warn('it is not known yet whether finished work was recorded', { error: error.message })
+        return
+      }
       if (error.code === 'lease_lost' || !ledger.jobs.isHeld((jobs[0] as Job).lease)) passOn(jobs, error)
       else if (error.code === 'stopped' || aborting.signal.aborted) for (const job of jobs) ledger.jobs.release(job)
       else if (error.code === 'disk_full') waitForSpace(jobs, error)
@@ -241,13 +237,8 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     }
     log.error('given up', values)
     const aside = await putAside(job, failure)
-    ledger.transaction(() => {
-      ledger.jobs.fail(job, {
-        ...failure,
-        message: aside === undefined ? failure.message : `${failure.message}; ${aside}`,
-      })
-      settle([job])
-    })
+    const message = aside === undefined ? failure.message : `${failure.message}; ${aside}`
+    await bus.fail(job, { ...failure, message }, { signal: aborting.signal })
   }
 
   /** What could not be put aside is given up all the same, with both reasons. */
@@ -270,6 +261,22 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
 
   wake()
   return { wake, stop }
+}
+
+/** What a finished call leaves to be recorded. */
+export function completionOf(
+  stage: StageName,
+  jobs: readonly Job[],
+  { handOffs = [], facts = [], keep = [], consumed = [], outputs }: StageResult,
+  { dataDir }: Layout,
+): Completion {
+  return {
+    lease: (jobs[0] as Job).lease,
+    stage,
+    jobs: jobs.map(({ key, captureId }) => ({ key, captureId })),
+    ...{ outputs, handOffs, facts, consumed },
+    keep: keep.map((dir) => relative(dataDir, dir)),
+  }
 }
 
 function total(jobs: readonly Job[], column: 'bytes' | 'events'): number {

@@ -7,9 +7,9 @@
  * space, which is removed.
  */
 
+import type { Fact } from '../state/completion.ts'
 import type { Job, NewJob, StageName } from '../state/job.ts'
-import type { Ledger } from '../state/ledger.ts'
-import type { Log } from './ports.ts'
+import type { EventChunk, Log, SinkResult } from './ports.ts'
 
 export interface Progress {
   /** Of `Job.bytes`. */
@@ -27,14 +27,27 @@ export interface StageContext {
   progress(progress: Progress): void
 }
 
+/** Events that became rows: what was given to the sink, and its account of it. */
+export interface Uploaded {
+  chunks: readonly EventChunk[]
+  result: SinkResult
+  /** As it was told to the sink. */
+  ingestTimeMs: number
+  /** Where the files of the result lie. */
+  stagingDir: string
+}
+
 export interface StageResult {
   handOffs?: NewJob[]
   /** What the hand-offs name: `workDir` or directories below it; whoever takes one over names it in `consumed`. */
   keep?: string[]
   /** What earlier stages kept, relative to the data directory, and is not needed any more. */
   consumed?: string[]
-  /** Facts for the ledger, written in the transaction that records the job as done. */
-  record?(ledger: Ledger): void
+  /** For the ledger, written in the transaction that records the job as done. */
+  facts?: Fact[]
+  /** Looks once more, in that transaction, whether it may be: what it throws undoes it. */
+  guard?(): void
+  uploaded?: Uploaded
   /** What follows once that is recorded. It runs again after a crash (see `recover`), so it must bear repeating. */
   afterwards?(): Promise<void>
   /** For the job's row: what an operator may want to know. */

@@ -3,7 +3,7 @@
  *
  * In: the ledger and the spool. Out: leases of the dead are back in the queue, recorded commits are finished,
  * and work spaces that nobody owns are gone. A work space is kept while its lease is held, or while the
- * ledger names it as a hand-off or as part of an open commit; all three are read in one transaction.
+ * ledger names it as a hand-off or as part of a commit under way; all of them are read in one transaction.
  */
 
 import { readdir, rm } from 'node:fs/promises'
@@ -11,10 +11,20 @@ import { join, relative } from 'node:path'
 import { STAGE_NAMES } from '../state/job.ts'
 import { type Layout, spoolOf } from '../state/layout.ts'
 import type { Ledger } from '../state/ledger.ts'
+import type { Bus } from './bus.ts'
 import type { Log } from './ports.ts'
 import type { Stage } from './stage.ts'
 
-export async function sweep(stages: readonly Stage[], ledger: Ledger, layout: Layout, log: Log): Promise<void> {
+export interface SweepParts {
+  stages: readonly Stage[]
+  bus: Bus
+  ledger: Ledger
+  layout: Layout
+  log: Log
+}
+
+export async function sweep({ stages, bus, ledger, layout, log }: SweepParts): Promise<void> {
+  await bus.recover()
   const reclaimed = ledger.jobs.reclaim()
   if (reclaimed > 0) log.warn('took over work of processes that ended', { jobs: reclaimed })
   for (const stage of stages) await stage.recover?.(log)
@@ -41,7 +51,11 @@ async function removeOrphans(ledger: Ledger, layout: Layout): Promise<number> {
 function isOwned(ledger: Ledger, name: string, path: string): boolean {
   const lease = name.slice(name.lastIndexOf('.') + 1)
   return ledger.transaction(
-    () => ledger.artifacts.isKept(path) || ledger.jobs.isHeld(lease) || ledger.commits.isOpen(lease),
+    () =>
+      ledger.artifacts.isKept(path) ||
+      ledger.jobs.isHeld(lease) ||
+      ledger.prepared.get(lease) !== undefined ||
+      ledger.commits.isOpen(lease),
   )
 }
 

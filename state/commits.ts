@@ -57,6 +57,15 @@ export function createCommits(db: Database) {
     for (const c of counts) addCount.run(id, c.captureId, c.logType, c.rows, c.quarantined, JSON.stringify(c.reasons))
   }
 
+  /** Rows that are in the dataset of another ledger: counted here, their files are not ours. */
+  function addElsewhere({ id, counts }: Commit, owner: string, now = Date.now()): void {
+    db.prepare(
+      `INSERT INTO commits (id, state, owner, committed_at, published_at) VALUES (?, 'published', ?, ?, ?) ON CONFLICT DO NOTHING`,
+    ).run(id, owner, now, now)
+    const addCount = db.prepare(`INSERT INTO commit_counts VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
+    for (const c of counts) addCount.run(id, c.captureId, c.logType, c.rows, c.quarantined, JSON.stringify(c.reasons))
+  }
+
   /** Answers the captures that have rows in it. */
   function markPublished(id: string, now = Date.now()): string[] {
     db.prepare(`UPDATE commits SET state = 'published', published_at = ? WHERE id = ?`).run(now, id)
@@ -147,5 +156,17 @@ export function createCommits(db: Database) {
     }
   }
 
-  return { add, markPublished, files, abandoned, isOpen, pending, countsOf, filesOf, replaceFile, removeOf }
+  return {
+    add,
+    addElsewhere,
+    markPublished,
+    files,
+    abandoned,
+    isOpen,
+    pending,
+    countsOf,
+    filesOf,
+    replaceFile,
+    removeOf,
+  }
 }

@@ -26,6 +26,9 @@ export type ErrorCode =
   | 'sink_unavailable'
   | 'sink_rejected'
   | 'events_unbalanced'
+  // the bus
+  | 'bus_unavailable'
+  | 'bus_refused'
   // host
   | 'disk_full'
   | 'io'

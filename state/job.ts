@@ -5,8 +5,15 @@ export const STAGE_NAMES = ['monitor', 'convert', 'split', 'distribute', 'upload
 
 export type StageName = (typeof STAGE_NAMES)[number]
 
-/** `ready` waits for a worker, `running` is leased to one, `done` is history, `failed` gave up: its input is in quarantine. */
-export type JobStatus = 'ready' | 'running' | 'done' | 'failed'
+/**
+ * `ready` waits for a worker, `running` is leased to one, `sent` lies on the bus for any host to take, `done` is
+ * history, `failed` gave up: its input is in quarantine.
+ */
+export type JobStatus = 'ready' | 'running' | 'sent' | 'done' | 'failed'
+
+export function isOpen(status: JobStatus): boolean {
+  return status === 'ready' || status === 'running' || status === 'sent'
+}
 
 /** Work for a stage: what a hand-off records. (stage, key) is unique: the same work is never queued twice. */
 export interface NewJob<Input = unknown> {

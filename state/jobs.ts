@@ -7,6 +7,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
+import type { Failure } from './completion.ts'
 import type { Database } from './database.ts'
 import { PipelineError } from './errors.ts'
 import type { Job, JobRow, JobStatus, NewJob, StageName } from './job.ts'
@@ -16,6 +17,11 @@ import { processIdentity, stateOf } from './process-identity.ts'
 const MAX_CRASHES = 100
 /** The first deaths cost no waiting: most are restarts. */
 const FREE_CRASHES = 3
+/** A batch that waits for its upload in another container is not touched until that begins. */
+const UNSEEN_MS = 3600_000
+
+/** A commit that is asked for may have been made; one in steps goes by its attempt's lease and a number. */
+const IS_NOT_BEING_COMMITTED = `lease NOT IN (SELECT substr(lease, 1, instr(lease || '-', '-') - 1) FROM prepared WHERE owner <> '')`
 
 export interface ClaimOptions {
   stage: StageName
@@ -25,11 +31,6 @@ export interface ClaimOptions {
   /** Joins the jobs to a lease that is held already, instead of taking a new one. */
   lease?: string
   now?: number
-}
-
-export interface Failure {
-  code: string
-  message: string
 }
 
 export type Jobs = ReturnType<typeof createJobs>
@@ -42,7 +43,7 @@ export function createJobs(db: Database) {
 
   const claimable = db.prepare(`
     SELECT stage, key, alone FROM jobs
-    WHERE stage = @stage AND status = 'ready' AND not_before <= @now
+    WHERE stage = @stage AND status = 'ready' AND origin IS NULL AND not_before <= @now
     ORDER BY created_at, rowid LIMIT @limit`)
 
   const take = db.prepare(`
@@ -61,7 +62,7 @@ export function createJobs(db: Database) {
     UPDATE jobs SET status = 'ready', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
       attempts = attempts + @failed, crashes = crashes + @crashed, alone = MAX(alone, @alone),
       not_before = @notBefore, error_code = @code, error = @message, updated_at = @now
-    WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running'`)
+    WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running' AND ${IS_NOT_BEING_COMMITTED}`)
 
   const giveUp = db.prepare(`
     UPDATE jobs SET status = 'failed', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
@@ -116,8 +117,11 @@ export function createJobs(db: Database) {
   }
 
   /** Throws `lease_lost`, and so rolls the caller's transaction back, unless this attempt still owns the job. */
-  function complete(job: Job, outputs: unknown, now = Date.now()): void {
-    const { stage, key, lease } = job
+  function complete(
+    { stage, key, lease }: Pick<Job, 'stage' | 'key' | 'lease'>,
+    outputs: unknown,
+    now = Date.now(),
+  ): void {
     const { changes } = finish.run({ stage, key, lease, outputs: JSON.stringify(outputs ?? null), now })
     if (changes === 0) throw leaseLost(lease)
   }
@@ -154,7 +158,8 @@ export function createJobs(db: Database) {
   const reclaimNow = db.transaction((now: number): number => {
     const running = db
       .prepare(
-        `SELECT stage, key, lease, lease_owner AS owner, lease_until AS until, crashes FROM jobs WHERE status = 'running'`,
+        `SELECT stage, key, lease, lease_owner AS owner, lease_until AS until, crashes FROM jobs
+         WHERE status = 'running' AND ${IS_NOT_BEING_COMMITTED}`,
       )
       .all() as { stage: StageName; key: string; lease: string; owner: string; until: number; crashes: number }[]
     const states = new Map<string, string>()
@@ -179,11 +184,132 @@ export function createJobs(db: Database) {
   function retry(where: { captureId?: string; stage?: string; key?: string } = {}, now = Date.now()): number {
     return db
       .prepare(
-        `UPDATE jobs SET status = 'ready', attempts = 0, crashes = 0, not_before = 0, alone = 0, updated_at = @now
-         WHERE status = 'failed' AND (@captureId IS NULL OR capture_id = @captureId)
+        `UPDATE jobs SET status = 'ready', origin = NULL, attempts = 0, crashes = 0, not_before = 0, alone = 0, updated_at = @now
+         WHERE status = 'failed' AND input <> 'null' AND (@captureId IS NULL OR capture_id = @captureId)
            AND (@stage IS NULL OR stage = @stage) AND (@key IS NULL OR key = @key)`,
       )
       .run({ now, captureId: where.captureId ?? null, stage: where.stage ?? null, key: where.key ?? null }).changes
+  }
+
+  /**
+   * Takes in a job that a bus gave to this process, as one that waits. Whoever else of this ledger had it has it no
+   * more. Answers false when it is finished already: then the message is one too many.
+   */
+  const receiveNow = db.transaction((job: NewJob, origin: string, now: number): boolean => {
+    const { stage, key, captureId, bytes = 0, events = 0 } = job
+    const input = JSON.stringify(job.input)
+    const known = db
+      .prepare(`SELECT status, lease_owner AS owner FROM jobs WHERE stage = ? AND key = ?`)
+      .get(stage, key) as { status: JobStatus; owner: string | null } | undefined
+    if (known?.status === 'done' || known?.status === 'failed') return false
+    const crashed = known?.status === 'running' && known.owner !== null && stateOf(known.owner) !== 'alive' ? 1 : 0
+    insert.run({ stage, key, captureId: captureId ?? null, input, bytes, events, notBefore: 0, now })
+    db.prepare(
+      `UPDATE jobs SET status = 'ready', origin = @origin, input = @input, capture_id = @captureId, bytes = @bytes,
+         events = @events, lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
+         crashes = crashes + @crashed, alone = MAX(alone, @crashed), updated_at = @now
+       WHERE stage = @stage AND key = @key`,
+    ).run({ stage, key, captureId: captureId ?? null, input, bytes, events, origin, crashed, now })
+    return true
+  })
+
+  function receive(job: NewJob, origin: string, now = Date.now()): boolean {
+    return receiveNow.immediate(job, origin, now)
+  }
+
+  /** Leases a job that was received, once it is due; a failure may have put it off. */
+  function claimReceived(
+    stage: StageName,
+    key: string,
+    origin: string,
+    leaseMs: number,
+    lease?: string,
+  ): Job | undefined {
+    const now = Date.now()
+    const row = db
+      .prepare(
+        `UPDATE jobs SET status = 'running', lease = @lease, lease_owner = @owner, lease_until = @until, updated_at = @now
+         WHERE stage = @stage AND key = @key AND origin = @origin AND status = 'ready' AND not_before <= @now RETURNING *`,
+      )
+      .get({
+        ...{ stage, key, origin, now, until: now + leaseMs, owner: processIdentity() },
+        lease: lease ?? randomBytes(8).toString('hex'),
+      })
+    return row === undefined ? undefined : toJob(row)
+  }
+
+  /**
+   * The bus gives it to somebody else: open as before, so that its capture is not taken for finished meanwhile. A worker
+   * that has it finds out when it renews its lease. Nothing is done to what another process has received since.
+   */
+  function giveBack(stage: StageName, key: string, origin: string, now = Date.now()): void {
+    db.prepare(
+      `UPDATE jobs SET status = 'sent', origin = 'bus', lease = NULL, lease_owner = NULL, lease_until = NULL,
+         progress = NULL, updated_at = @now
+       WHERE stage = @stage AND key = @key AND origin = @origin AND status IN ('ready', 'running')`,
+    ).run({ stage, key, origin, now })
+  }
+
+  /** Whether this process may still claim or complete what it received. */
+  function isReceived(stage: StageName, key: string, origin: string): boolean {
+    return (
+      db
+        .prepare(`SELECT 1 FROM jobs WHERE stage = ? AND key = ? AND origin = ? AND status IN ('ready', 'running')`)
+        .get(stage, key, origin) !== undefined
+    )
+  }
+
+  /** It was made here, of what the bus gives to somebody else. */
+  function drop(stage: StageName, key: string, origin: string): void {
+    db.prepare(
+      `DELETE FROM jobs WHERE stage = ? AND key = ? AND origin = ? AND status IN ('ready', 'running', 'sent')`,
+    ).run(stage, key, origin)
+  }
+
+  /**
+   * Removes jobs whose origin is this word and a process that is gone, or that cannot be seen and has not touched them
+   * for long, and answers what they were.
+   */
+  function dropOrphans(word: string, now = Date.now()): { key: string; input: unknown }[] {
+    const open = db
+      .prepare(
+        `SELECT stage, key, input, origin, updated_at AS updatedAt FROM jobs WHERE origin GLOB ? || ' *' AND status IN ('ready', 'running')
+           AND (lease IS NULL OR ${IS_NOT_BEING_COMMITTED})`,
+      )
+      .all(word) as { stage: StageName; key: string; input: string; origin: string; updatedAt: number }[]
+    const orphans = open.filter(({ origin, updatedAt }) => {
+      const state = stateOf(origin.slice(word.length + 1))
+      return state === 'dead' || (state === 'unknown' && now - updatedAt > UNSEEN_MS)
+    })
+    for (const { stage, key, origin } of orphans) drop(stage, key, origin)
+    return orphans.map(({ key, input }) => ({ key, input: JSON.parse(input) }))
+  }
+
+  /** It lies on the bus: open, and not to be claimed here. */
+  function addSent({ stage, key, captureId, bytes = 0, events = 0 }: Omit<NewJob, 'input'>, now = Date.now()): void {
+    db.prepare(
+      `INSERT INTO jobs (stage, key, capture_id, input, bytes, events, status, origin, created_at, updated_at)
+       VALUES (@stage, @key, @captureId, 'null', @bytes, @events, 'sent', 'bus', @now, @now) ON CONFLICT DO NOTHING`,
+    ).run({ stage, key, captureId: captureId ?? null, bytes, events, now })
+  }
+
+  /** What the bus has made final, whoever holds it and whether it is known here or not. */
+  function finishAs(
+    status: 'done' | 'failed',
+    { stage, key, captureId }: Pick<NewJob, 'stage' | 'key' | 'captureId'>,
+    { outputs, failure }: { outputs?: unknown; failure?: Failure },
+    now = Date.now(),
+  ): void {
+    db.prepare(
+      `INSERT INTO jobs (stage, key, capture_id, input, status, outputs, error_code, error, created_at, updated_at)
+       VALUES (@stage, @key, @captureId, 'null', @status, @outputs, @code, @message, @now, @now)
+       ON CONFLICT (stage, key) DO UPDATE SET status = @status, lease = NULL, lease_owner = NULL, lease_until = NULL,
+         progress = NULL, note = NULL, outputs = @outputs, error_code = @code, error = @message, updated_at = @now,
+         input = IIF(@status = 'done', 'null', input)`,
+    ).run({
+      ...{ stage, key, captureId: captureId ?? null, status, now, outputs: JSON.stringify(outputs ?? null) },
+      ...{ code: failure?.code ?? null, message: failure?.message ?? null },
+    })
   }
 
   /** Removes all work of a capture; whoever works on it loses the lease, and with it the right to finish. */
@@ -247,6 +373,14 @@ export function createJobs(db: Database) {
     reclaim,
     retry,
     removeOf,
+    receive,
+    claimReceived,
+    giveBack,
+    isReceived,
+    drop,
+    dropOrphans,
+    addSent,
+    finishAs,
     openKeys,
     find,
     list,

@@ -4,21 +4,45 @@
  * Its parts share one connection, so that `transaction` makes several of their changes one.
  */
 
+import { createApplication } from './application.ts'
 import { type Artifacts, createArtifacts } from './artifacts.ts'
 import { type Captures, createCaptures, isBeingRemoved } from './captures.ts'
 import { type Commits, createCommits } from './commits.ts'
+import type { Completion } from './completion.ts'
 import { type Database, openDatabase } from './database.ts'
+import { isOpen, type StageName } from './job.ts'
 import { createJobs, type Jobs } from './jobs.ts'
+import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
+import { createPublished, type Published } from './published.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
 
 export interface Ledger extends Disposable {
+  /** Which ledger this is, among those that share a bus. */
+  readonly id: string
   readonly jobs: Jobs
   readonly captures: Captures
   readonly commits: Commits
   readonly artifacts: Artifacts
+  readonly published: Published
+  readonly prepared: Prepared
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
+  /**
+   * Work that was done here, with all that follows from it. Throws `lease_lost`, and so undoes the caller's
+   * transaction, unless its attempt still owns its jobs.
+   */
+  record(completion: Completion): void
+  /**
+   * The same once a bus has committed it: whoever holds the jobs now, it is done. `isLocal` tells of a stage that its
+   * jobs stay with this ledger; the others were sent. Answers false when it was applied before.
+   */
+  applyPrepared(lease: string, isLocal: (stage: StageName) => boolean): boolean
+  /** What a bus tells of work that another ledger has done. */
+  applyElsewhere(completion: Completion, ledgerId: string): void
+  /** Of a topic that all ledgers share, the next offset to read; 0 when it was never read. */
+  position(topic: string): number
+  setPosition(topic: string, position: number): void
   receipt(captureId: string): Receipt
   /** Stores how a capture ended, once nothing of it is in work any more. Part of the caller's transaction. */
   settle(captureId: string): void
@@ -34,6 +58,19 @@ export function openLedger(path: string): Ledger {
   const captures = createCaptures(db)
   const commits = createCommits(db)
   const artifacts = createArtifacts(db)
+  const published = createPublished(db)
+  const prepared = createPrepared(db)
+
+  function position(topic: string): number {
+    const query = db.prepare(`SELECT position FROM bus_positions WHERE topic = ?`).pluck()
+    return (query.get(topic) as number | undefined) ?? 0
+  }
+
+  function setPosition(topic: string, next: number): void {
+    db.prepare(
+      `INSERT INTO bus_positions VALUES (?, ?) ON CONFLICT (topic) DO UPDATE SET position = excluded.position`,
+    ).run(topic, next)
+  }
 
   function receipt(captureId: string): Receipt {
     return db.transaction(() => {
@@ -46,6 +83,7 @@ export function openLedger(path: string): Ledger {
         counts: commits.countsOf(captureId),
         jobs: jobs.list({ captureId }),
         unpublished: commits.pending(captureId),
+        onTheBus: published.open(captureId),
       })
     })()
   }
@@ -54,20 +92,28 @@ export function openLedger(path: string): Ledger {
     const capture = captures.get(captureId)
     if (capture === undefined || capture.state === 'empty' || isBeingRemoved(capture.state)) return
     const open = jobs.list({ captureId })
-    const busy = open.some(({ status }) => status === 'ready' || status === 'running') || commits.pending(captureId)
+    const busy =
+      open.some(({ status }) => isOpen(status)) || commits.pending(captureId) || published.open(captureId) > 0
     if (busy) {
       if (capture.state !== 'accepted') captures.setState(captureId, 'accepted')
       return
     }
+    published.removeOf(captureId)
     if (open.some(({ status }) => status === 'failed')) captures.setState(captureId, 'failed')
     else captures.setState(captureId, receipt(captureId).balanced ? 'done' : 'unbalanced')
   }
 
   return {
+    id: db.prepare(`SELECT id FROM identity`).pluck().get() as string,
     jobs,
     captures,
     commits,
     artifacts,
+    published,
+    prepared,
+    ...createApplication({ jobs, captures, commits, artifacts, published, prepared, settle }),
+    position,
+    setPosition,
     transaction: (change) => db.transaction(change).immediate(),
     receipt,
     settle,

@@ -124,4 +124,40 @@ export const migrations: readonly string[] = [
     until INTEGER NOT NULL
   ) STRICT;
   `,
+  `
+  -- where a job came from that another process handed over: topic/partition/offset; NULL for work of this ledger's own
+  ALTER TABLE jobs ADD COLUMN origin TEXT;
+  DROP INDEX jobs_open;
+  CREATE INDEX jobs_open ON jobs (stage, status, origin, created_at);
+
+  -- finished work whose commit lies with the bus: recorded here before it is asked for, applied or undone after
+  CREATE TABLE prepared (
+    lease       TEXT PRIMARY KEY,
+    transaction_id TEXT NOT NULL,              -- the producer that asks for the commit
+    owner       TEXT NOT NULL,
+    completion  TEXT NOT NULL,
+    prepared_at INTEGER NOT NULL
+  ) STRICT;
+
+  -- how far this ledger has read a topic of records that all ledgers share
+  CREATE TABLE bus_positions (
+    topic    TEXT PRIMARY KEY,                 -- its name and the id that it was created with
+    position INTEGER NOT NULL                  -- the next offset
+  ) STRICT;
+
+  -- chunks of a capture whose events were published for any upload process to take; gone once all are rows
+  CREATE TABLE published_chunks (
+    capture_id    TEXT NOT NULL,
+    log_type      TEXT NOT NULL,
+    first_ordinal INTEGER NOT NULL,
+    lines         INTEGER NOT NULL,
+    PRIMARY KEY (capture_id, log_type, first_ordinal)
+  ) STRICT, WITHOUT ROWID;
+
+  -- which ledger this is, among those that share a bus
+  CREATE TABLE identity (
+    id TEXT PRIMARY KEY
+  ) STRICT;
+  INSERT INTO identity VALUES (lower(hex(randomblob(8))));
+  `,
 ]

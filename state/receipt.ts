@@ -8,7 +8,7 @@
 import { accountBalances, type PacketAccount } from './capture.ts'
 import type { ArrivalRow, CaptureRow } from './captures.ts'
 import type { CommitCount } from './commits.ts'
-import type { JobRow } from './job.ts'
+import { isOpen, type JobRow } from './job.ts'
 
 export interface ReceiptLine {
   logType: string
@@ -39,11 +39,25 @@ export interface ReceiptFacts {
   jobs: JobRow[]
   /** Rows are recorded but not yet in their place. */
   unpublished: boolean
+  /** Events that lie on the bus and are not rows yet. */
+  onTheBus: number
 }
 
-export function makeReceipt({ capture, arrivals, records, counts, jobs, unpublished }: ReceiptFacts): Receipt {
+export function makeReceipt({
+  capture,
+  arrivals,
+  records,
+  counts,
+  jobs,
+  unpublished,
+  onTheBus,
+}: ReceiptFacts): Receipt {
   const logs = linesOf(records, counts)
-  const problems = [...jobProblems(jobs, unpublished), ...packetProblems(capture), ...logs.flatMap(lineProblems)]
+  const problems = [
+    ...jobProblems(jobs, unpublished, onTheBus),
+    ...packetProblems(capture),
+    ...logs.flatMap(lineProblems),
+  ]
   return {
     capture,
     arrivals,
@@ -70,11 +84,12 @@ function linesOf(records: ReceiptFacts['records'], counts: CommitCount[]): Recei
   })
 }
 
-function jobProblems(jobs: JobRow[], unpublished: boolean): string[] {
-  const open = jobs.filter(({ status }) => status === 'ready' || status === 'running')
+function jobProblems(jobs: JobRow[], unpublished: boolean, onTheBus: number): string[] {
+  const open = jobs.filter(({ status }) => isOpen(status))
   const failed = jobs.filter(({ status }) => status === 'failed')
   const problems = failed.map(({ stage, error }) => `${stage} gave up: ${error}`)
   if (open.length > 0) problems.push(`still in work: ${[...new Set(open.map(({ stage }) => stage))].join(', ')}`)
+  else if (onTheBus > 0) problems.push(`still in work: ${onTheBus} events are on the bus and not in the dataset yet`)
   else if (unpublished) problems.push('still in work: the last files are being put in their place')
   return problems
 }

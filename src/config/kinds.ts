@@ -49,6 +49,37 @@ export const topic: Kind<string> = {
   parse: (text) => (/^[\w.-]{1,249}$/.test(text) && !/^\.\.?$/.test(text) ? text : undefined),
 }
 
+export const topics: Kind<string[]> = {
+  allowed: `${topic.allowed}; several separated by commas`,
+  parse(text) {
+    const names = listOf(text, topic.parse)
+    return names !== undefined && names.length > 0 && new Set(names).size === names.length ? names : undefined
+  },
+}
+
+/** The longest that leaves room for the names behind it. */
+export const topicPrefix: Kind<string> = {
+  allowed: 'the beginning of topic names: letters, digits, dot, dash and underscore, at most 200',
+  parse: (text) => (/^[\w.-]{1,200}$/.test(text) ? text : undefined),
+}
+
+/** What a broker or a log takes for a name, on one line. */
+export const identifier: Kind<string> = {
+  allowed: 'a name: letters, digits, dot, dash, colon and underscore, at most 249',
+  parse: (text) => (/^[\w.:-]{1,249}$/.test(text) ? text : undefined),
+}
+
+export const anyText: Kind<string> = {
+  allowed: 'a text of one line',
+  parse: (text) => (/[\0\r\n]/.test(text) ? undefined : text),
+}
+
+/** Hidden files are no part of the dataset, and a path is none either. */
+export const filePrefix: Kind<string> = {
+  allowed: "the beginning of files' names: letters, digits, dash and underscore, at most 64",
+  parse: (text) => (/^[A-Za-z0-9][\w-]{0,63}$/.test(text) ? text : undefined),
+}
+
 export const host: Kind<string> = {
   allowed: 'a host name or an IP address',
   parse: (text) => (/^[\w.:%-]{1,253}$/.test(text) ? text : undefined),

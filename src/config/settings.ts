@@ -6,7 +6,23 @@
  */
 
 import { z } from 'zod'
-import { brokers, host, type Kind, networks, oneOf, path, topic, webAddress, wholeNumber, yesOrNo } from './kinds.ts'
+import {
+  anyText,
+  brokers,
+  filePrefix,
+  host,
+  identifier,
+  type Kind,
+  networks,
+  oneOf,
+  path,
+  topic,
+  topicPrefix,
+  topics,
+  webAddress,
+  wholeNumber,
+  yesOrNo,
+} from './kinds.ts'
 
 export interface SettingFacts {
   group: string
@@ -44,6 +60,7 @@ const convert = group('Conversion')
 const batches = group('Chunks and batches')
 const upload = group('Upload')
 const bus = group('Bus and other sinks')
+const kafka = group('Kafka')
 const rules = group('Rules')
 const jobs = group('Jobs')
 const query = group('Queries and pages')
@@ -61,6 +78,13 @@ export const settings = z.object({
   INBOX_DIR: folders(path, '', 'The folder to drop captures into; its first level of subfolders names the source.', {
     shown: '<DATA_DIR>/inbox',
   }),
+  PARQUET_DIR: folders(path, '', 'The dataset.', { shown: '<DATA_DIR>/parquet' }),
+  STATE_DIR: folders(
+    path,
+    '',
+    'The ledger, the log and the cache; hosts that share DATA_DIR over a network file system each need one of their own, on a disk of theirs.',
+    { shown: 'DATA_DIR' },
+  ),
   DISK_FLOOR_MB: folders(
     wholeNumber(0, LARGEST_MB),
     '1024',
@@ -150,7 +174,8 @@ export const settings = z.object({
 
   UPLOAD_CONCURRENCY: upload(wholeNumber(1, 64), '2', 'Uploads under way at the same time.'),
   UPLOAD_THREADS: upload(wholeNumber(0, 256), '0', 'Threads of the Parquet writer; 0 is one for each core.'),
-  UPLOAD_MEMORY_MB: upload(wholeNumber(128, LARGEST_MB), '1024', 'Memory that the Parquet writer may take.', mb),
+  UPLOAD_MEMORY_MB: upload(wholeNumber(128, LARGEST_MB), '512', 'Memory that the Parquet writer may take.', mb),
+  PARQUET_FILE_PREFIX: upload(filePrefix, 'events', "What the names of the dataset's files begin with."),
   FLUSH_BUFFER_MB: upload(
     wholeNumber(0, LARGEST_MB),
     '128',
@@ -175,11 +200,8 @@ export const settings = z.object({
   BUS: bus(
     oneOf('embedded', 'kafka'),
     'embedded',
-    'What carries work between the stages; this version has the embedded queue only.',
+    'What carries work between the stages: a queue in the ledger, for one host, or Kafka, for several.',
   ),
-  KAFKA_BROKERS: bus(brokers, '', 'The Kafka brokers to start from.', { shown: 'none' }),
-  KAFKA_TOPIC_RAW: bus(topic, 'zeek-raw', 'The Kafka topic of raw Zeek events.'),
-  KAFKA_TOPIC_NORMALIZED: bus(topic, 'zeek-normalized', 'The Kafka topic of normalized events.'),
   ELASTICSEARCH_NODE: bus(
     webAddress,
     '',
@@ -188,6 +210,85 @@ export const settings = z.object({
       shown: 'none',
     },
   ),
+
+  KAFKA_BROKERS: kafka(brokers, '', 'The brokers to start from; the others are learnt of them. BUS=kafka needs it.', {
+    shown: 'none',
+  }),
+  KAFKA_CLIENT_ID: kafka(identifier, 'pcap-pipeline', "How the broker's logs and quotas name this program."),
+  KAFKA_GROUP_ID: kafka(
+    identifier,
+    'pcap-pipeline',
+    'The consumer group of the upload; those of the other stages begin with KAFKA_TOPIC_PREFIX.',
+  ),
+  KAFKA_TOPIC_RAW: kafka(
+    topics,
+    'zeek-raw',
+    'The topic of raw Zeek events; where there are several, all are read and the first is written to.',
+  ),
+  KAFKA_TOPIC_NORMALIZED: kafka(topic, 'zeek-normalized', 'The topic of normalized events.'),
+  KAFKA_NORMALIZED: kafka(yesOrNo, 'true', 'Publish the normalized events as well.'),
+  KAFKA_TOPIC_DEAD_LETTER: kafka(
+    topic,
+    'zeek-dead-letter',
+    'The topic of messages that are no Zeek events, each with the reason.',
+  ),
+  KAFKA_TOPIC_PREFIX: kafka(
+    topicPrefix,
+    'pcap-pipeline.',
+    "What the names of the pipeline's own topics begin with (the hand-offs between stages, the ledger), and of its groups and transactions.",
+  ),
+  KAFKA_COMPRESSION: kafka(oneOf('none', 'gzip', 'lz4', 'zstd'), 'lz4', 'How messages are compressed.'),
+  KAFKA_CREATE_TOPICS: kafka(
+    yesOrNo,
+    'true',
+    'Create the topics that are missing; else a start without them is refused.',
+  ),
+  KAFKA_PARTITIONS: kafka(
+    wholeNumber(1, 10_000),
+    '12',
+    'Partitions of the topics that are created: the most processes that share the work of one.',
+  ),
+  KAFKA_REPLICATION: kafka(
+    wholeNumber(0, 100),
+    '0',
+    "Copies of each partition of the topics that are created; 0 is the broker's own default.",
+  ),
+  KAFKA_RETENTION_HOURS: kafka(
+    wholeNumber(0, 876_000),
+    '168',
+    "How long events are kept in the topics that are created; 0 is the broker's own default.",
+    { unit: 'hours' },
+  ),
+  KAFKA_START: kafka(
+    oneOf('earliest', 'latest'),
+    'earliest',
+    'Where the upload begins in a topic of raw events that its group has not read yet.',
+  ),
+  KAFKA_SESSION_TIMEOUT_SECONDS: kafka(
+    wholeNumber(1, 1800),
+    '30',
+    'A process that the broker has not heard of for this long loses its partitions to the others.',
+    seconds,
+  ),
+  KAFKA_FETCH_MAX_MB: kafka(
+    wholeNumber(1, 1024),
+    '16',
+    'The most that one request for messages brings; one message that is larger still comes alone.',
+    mb,
+  ),
+  KAFKA_TLS: kafka(yesOrNo, 'false', 'Encrypt the connections to the brokers.'),
+  KAFKA_TLS_CA: kafka(path, '', "A PEM file of the authorities that may sign the brokers' certificates.", {
+    shown: "Node's own list",
+  }),
+  KAFKA_TLS_CERT: kafka(path, '', 'A PEM file with the certificate to show to the brokers.', { shown: 'none' }),
+  KAFKA_TLS_KEY: kafka(path, '', 'A PEM file with the private key of that certificate.', { shown: 'none' }),
+  KAFKA_SASL_MECHANISM: kafka(
+    oneOf('none', 'plain', 'scram-sha-256', 'scram-sha-512'),
+    'none',
+    'How a name and a password are shown to the brokers.',
+  ),
+  KAFKA_SASL_USERNAME: kafka(anyText, '', 'The name.', { shown: 'none' }),
+  KAFKA_SASL_PASSWORD: kafka(anyText, '', 'The password.', { shown: 'none' }),
 
   LOCAL_NETWORKS: rules(networks, SITE, "The site's own networks, from which the direction of a flow follows."),
   NORMALIZATION_FILE: rules(path, '', 'Promotion rules to use instead of those that are shipped.', {

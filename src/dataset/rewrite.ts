@@ -41,7 +41,7 @@ async function copyRows(from: string, to: string, captureId: string): Promise<nu
   try {
     const source = `read_parquet('${quote(from)}', hive_partitioning = false)`
     await connection.run(
-      `COPY (SELECT * FROM ${source} WHERE capture_id <> '${captureId}') TO '${quote(to)}' (FORMAT parquet, COMPRESSION zstd)`,
+      `COPY (SELECT * FROM ${source} WHERE capture_id IS DISTINCT FROM '${captureId}') TO '${quote(to)}' (FORMAT parquet, COMPRESSION zstd)`,
     )
     const counted = await connection.runAndReadAll(`SELECT count(*) FROM read_parquet('${quote(to)}')`)
     return Number(counted.value(0, 0))

@@ -31,7 +31,7 @@ export interface DeclaredTable {
 }
 
 export interface DatasetOptions {
-  /** The root of `<type>/year=Y/month=MM/day=DD/hour=HH/events_<type>_<id>.parquet`; may not exist yet. */
+  /** The root of `<type>/year=Y/month=MM/day=DD/hour=HH/<prefix>_<type>_<id>.parquet`; may not exist yet. */
   parquetDir: string
   tables: readonly DeclaredTable[]
   /** DuckDB's memory limit over all queries of this dataset; what does not fit is spilled to `tempDir`. */

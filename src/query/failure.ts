@@ -39,6 +39,6 @@ const ADVICE: readonly [RegExp, string][] = [
 function adviceFor(text: string): string {
   const advice = ADVICE.find(([pattern]) => pattern.test(text))?.[1]
   if (advice) return `\n${advice}: narrow it by year, month, day or by event_time, or ask for fewer columns`
-  const file = /events_[\w.-]+\.parquet/.exec(text)?.[0]
+  const file = /[A-Za-z0-9][\w.-]*\.parquet/.exec(text)?.[0]
   return file ? `\nif ${file} is damaged, move it out of the dataset and run the query again` : ''
 }

@@ -2,9 +2,10 @@
  * Which Parquet files make up the dataset.
  *
  * In: the dataset's root, laid out as
- * `<type>/year=YYYY/month=MM/day=DD/hour=HH/events_<type>_<id>.parquet`. Out: the log types, and the files
- * of one type. Only regular files at that depth under that name count: whatever is still being written, is
- * hidden, foreign, or a symbolic link (it could point anywhere) is never read.
+ * `<type>/year=YYYY/month=MM/day=DD/hour=HH/<prefix>_<type>_<id>.parquet`. Out: the log types, and the files
+ * of one type. Only regular files at that depth under such a name count: whatever is still being written, is
+ * hidden, foreign, or a symbolic link (it could point anywhere) is never read. The prefix is a setting that may have
+ * changed over the years: all of them count.
  */
 
 import type { Dirent } from 'node:fs'
@@ -26,7 +27,7 @@ export const TYPE_NAME = /^[a-z0-9_]{1,64}$/
 export const EVENTS = 'events'
 
 const LEVELS = [/^year=\d{1,6}$/, /^month=\d{1,2}$/, /^day=\d{1,2}$/, /^hour=\d{1,2}$/]
-const FILE_NAME = /^events_[A-Za-z0-9_.-]+\.parquet$/
+const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]+\.parquet$/
 
 /** The folders of the dataset that can be tables, by name. A root that does not exist yet has none. */
 export async function listTypes(root: string): Promise<string[]> {
@@ -36,20 +37,20 @@ export async function listTypes(root: string): Promise<string[]> {
 
 /** The files of one type, by path, which is by hour. */
 export async function listFiles(root: string, type: string): Promise<DataFile[]> {
-  const files = await filesBelow(join(root, type), 0)
+  const files = await filesBelow(join(root, type), 0, (name) => FILE_NAME.test(name) && name.includes(`_${type}_`))
   return files.sort((a, b) => (a.path < b.path ? -1 : 1))
 }
 
-async function filesBelow(dir: string, depth: number): Promise<DataFile[]> {
+async function filesBelow(dir: string, depth: number, counts: (name: string) => boolean): Promise<DataFile[]> {
   const entries = await entriesOf(dir)
   const level = LEVELS[depth]
   if (level === undefined) {
-    const names = entries.filter((entry) => entry.isFile() && FILE_NAME.test(entry.name)).map((entry) => entry.name)
+    const names = entries.filter((entry) => entry.isFile() && counts(entry.name)).map((entry) => entry.name)
     const found = await Promise.all(names.map((name) => describe(join(dir, name))))
     return found.filter((file) => file !== undefined)
   }
   const folders = entries.filter((entry) => entry.isDirectory() && level.test(entry.name))
-  return (await Promise.all(folders.map((folder) => filesBelow(join(dir, folder.name), depth + 1)))).flat()
+  return (await Promise.all(folders.map((folder) => filesBelow(join(dir, folder.name), depth + 1, counts)))).flat()
 }
 
 /** Retention may remove a file or a folder at any moment; what is gone is not part of the dataset. */

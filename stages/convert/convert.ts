@@ -79,7 +79,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
           logs.length > 0
             ? [{ stage: 'split', key: capture.id, captureId: capture.id, input, bytes, events: records }]
             : [],
-        record: ({ captures }) => captures.recordConversion(capture.id, result),
+        facts: [{ kind: 'conversion', captureId: capture.id, conversion: result }],
         outputs: { engine: result.engine, version: result.engineVersion, records },
       }
     }),

@@ -10,7 +10,8 @@ import { randomUUID } from 'node:crypto'
 import { constants, existsSync } from 'node:fs'
 import { access, copyFile, link, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
-import { isBeingRemoved } from '../../state/captures.ts'
+import { isBeingRemoved, type NewCapture } from '../../state/captures.ts'
+import type { Fact } from '../../state/completion.ts'
 import { errnoOf, PipelineError } from '../../state/errors.ts'
 import type { Job } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
@@ -197,77 +198,73 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
     const { container, fileSha256, captures, ignored } = note.inspection as Inspection
     const bytes = note.file?.bytes ?? arrival.bytes
     const { source } = arrival
-    const record = (ledger: Ledger): void => {
-      for (const capture of captures) {
-        const outcome = acceptOne(arrival, capture)
-        const { member, sha256 } = capture
-        ledger.captures.addArrival({
-          name: arrival.name,
-          source,
-          container,
-          member,
-          bytes,
-          fileSha256,
-          captureId: sha256,
-          outcome,
-        })
-        context.log.info(MESSAGES[outcome], {
-          file: arrival.name,
-          capture: sha256.slice(0, 16),
-          source,
-          packets: capture.packets,
-          bytes: capture.bytes,
-        })
-        if (outcome === 'accepted')
-          ledger.jobs.add({ stage: 'convert', key: sha256, captureId: sha256, input: {}, bytes: capture.bytes })
-      }
-      for (const { member, reason } of ignored) {
-        ledger.captures.addArrival({
-          name: arrival.name,
-          source,
-          container,
-          member,
-          bytes: 0,
-          fileSha256,
-          outcome: 'quarantined',
-          reason,
-        })
-        context.log.warn('a member of an archive is no capture', { file: arrival.name, member, reason })
-      }
+    const told = captures.map((found) => ({ found, outcome: outcomeOf(found) }))
+    const arrived = { name: arrival.name, source, container, fileSha256 }
+    for (const { found, outcome } of told) {
+      context.log.info(MESSAGES[outcome], {
+        file: arrival.name,
+        capture: found.sha256.slice(0, 16),
+        source,
+        packets: found.packets,
+        bytes: found.bytes,
+      })
     }
+    for (const { member, reason } of ignored)
+      context.log.warn('a member of an archive is no capture', { file: arrival.name, member, reason })
     return {
-      record,
+      guard: () => captures.forEach(checkAcceptable),
+      facts: [
+        ...told.map(({ found, outcome }): Fact => {
+          const { member, sha256 } = found
+          const capture = outcome === 'duplicate' ? undefined : newCapture(arrival, found, outcome)
+          return { kind: 'arrival', arrival: { ...arrived, member, bytes, captureId: sha256, outcome }, capture }
+        }),
+        ...ignored.map(
+          ({ member, reason }): Fact => ({
+            kind: 'arrival',
+            arrival: { ...arrived, member, bytes: 0, outcome: 'quarantined', reason },
+          }),
+        ),
+      ],
+      handOffs: told
+        .filter(({ outcome }) => outcome === 'accepted')
+        .map(({ found: { sha256, bytes } }) => ({
+          stage: 'convert',
+          key: sha256,
+          captureId: sha256,
+          input: {},
+          bytes,
+        })),
       afterwards: () => removeOriginal(arrival, note),
       outputs: { captures: captures.map(({ sha256 }) => sha256) },
     }
   }
 
-  function acceptOne({ name, source }: Arrival, capture: FoundCapture): 'accepted' | 'empty' | 'duplicate' {
-    const { sha256, format, bytes, packets, complete, member } = capture
-    const known = ledger.captures.get(sha256)
+  /** As it looks now; when another process is faster, the ledger makes a duplicate of it. */
+  function outcomeOf({ sha256, packets, complete }: FoundCapture): 'accepted' | 'empty' | 'duplicate' {
+    if (ledger.captures.get(sha256) !== undefined) return 'duplicate'
+    // Damage may hide packets that only the engine's reader finds, so only a whole file can be called empty.
+    return packets === 0 && complete ? 'empty' : 'accepted'
+  }
+
+  function checkAcceptable(capture: FoundCapture): void {
+    const known = ledger.captures.get(capture.sha256)
     if (known !== undefined && isBeingRemoved(known.state)) {
       throw new PipelineError('artifact_missing', 'the rows of the same capture are being removed at this moment', {
         retryable: true,
       })
     }
-    if (known !== undefined) return 'duplicate'
-    if (!existsSync(storedPath(capture))) {
+    if (known === undefined && !existsSync(storedPath(capture))) {
       throw new PipelineError('artifact_missing', 'its stored file went away before it was recorded', {
         retryable: true,
       })
     }
-    // Damage may hide packets that only the engine's reader finds, so only a whole file can be called empty.
-    const state = packets === 0 && complete ? 'empty' : 'accepted'
-    ledger.captures.add({
-      id: sha256,
-      name: member ?? name,
-      source,
-      format,
-      bytes,
-      path: relative(layout.dataDir, storedPath(capture)),
-      state,
-    })
-    return state
+  }
+
+  function newCapture({ name, source }: Arrival, capture: FoundCapture, state: 'accepted' | 'empty'): NewCapture {
+    const { sha256: id, format, bytes, member } = capture
+    const path = relative(layout.dataDir, storedPath(capture))
+    return { id, name: member ?? name, source, format, bytes, path, state }
   }
 
   function storedPath({ sha256, format }: FoundCapture): string {

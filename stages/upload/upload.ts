@@ -7,8 +7,8 @@
  * forward: a rename that is not done yet is done, one that is done is left. Safe to repeat therefore.
  */
 
-import { mkdir, rename, stat } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join, relative } from 'node:path'
 import type { CommitCount, CommitFile } from '../../state/commits.ts'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
 import type { Job } from '../../state/job.ts'
@@ -31,6 +31,9 @@ export interface UploadOptions {
 const MAX_JOBS_PER_COMMIT = 500
 /** Without an interval a group waits for earlier stages, but not for ever: they may run nowhere. */
 const LONGEST_LINGER_MS = 60_000
+
+/** Under this the ledger counts events that came without a capture. */
+const NO_CAPTURE = ''
 
 export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptions): Stage {
   /** Commits that this process is putting in place at this moment. */
@@ -57,12 +60,13 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
       const counts = countsOf(chunks, result)
       const rows = counts.reduce((sum, each) => sum + each.rows, 0)
       const quarantined = counts.reduce((sum, each) => sum + each.quarantined, 0)
-      publishing.add(id)
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
-        record: () => ledger.commits.add({ id, files, counts }),
+        uploaded: { chunks, result, ingestTimeMs: started, stagingDir: workDir },
+        facts: [{ kind: 'commit', commit: { id, files, counts } }],
         async afterwards() {
+          publishing.add(id)
           try {
             await publish(id)
           } finally {
@@ -96,9 +100,9 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
     },
   }
 
-  function chunksOf({ input, captureId = '' }: Job): EventChunk[] {
+  function chunksOf({ input, captureId }: Job): EventChunk[] {
     const { dir, source, chunks } = input as Batch
-    return chunks.map(({ file, ...chunk }) => ({ ...chunk, captureId, source, path: join(layout.dataDir, dir, file) }))
+    return chunks.map(({ file, ...chunk }) => ({ captureId, source, ...chunk, path: join(layout.dataDir, dir, file) }))
   }
 
   function filesOf({ files, quarantineFile }: SinkResult, workDir: string, id: string): CommitFile[] {
@@ -130,11 +134,18 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
   }
 }
 
-/** Renames unless an earlier try has done so. */
+/** Renames unless an earlier try has done so; a dataset on another file system gets a copy under a hidden name first. */
 async function place(staged: string, target: string): Promise<void> {
   try {
     await rename(staged, target)
   } catch (error) {
+    if (errnoOf(error) === 'EXDEV') {
+      const copy = join(dirname(target), `.${basename(target)}.part`)
+      await copyFile(staged, copy)
+      await flush(copy)
+      await rename(copy, target)
+      return await rm(staged)
+    }
     if (errnoOf(error) !== 'ENOENT') throw error
     const placed = await stat(target).catch(() => undefined)
     if (placed === undefined) {
@@ -149,7 +160,7 @@ async function place(staged: string, target: string): Promise<void> {
 /** What became of each log of each capture; a chunk that was not accounted for to the last line is an error. */
 function countsOf(chunks: readonly EventChunk[], result: SinkResult): CommitCount[] {
   const counts = new Map<string, CommitCount>()
-  for (const [index, { captureId, logType, lines }] of chunks.entries()) {
+  for (const [index, { captureId = NO_CAPTURE, logType, lines }] of chunks.entries()) {
     const { rows = 0, quarantined = {} } = result.chunks[index] ?? {}
     const key = `${captureId}/${logType}`
     const count = counts.get(key) ?? { captureId, logType, rows: 0, quarantined: 0, reasons: {} }

@@ -44,7 +44,9 @@ describe('the configuration', () => {
       convert: { engine: 'auto', parallel: availableParallelism(), timeoutMs: 3_600_000, tsharkPath: undefined },
       split: { linesPerChunk: 10_000 },
       upload: { flush: { bufferBytes: 128 * 1024 ** 2, intervalMs: 10_000, events: 0 } },
-      bus: { kind: 'embedded', topicRaw: 'zeek-raw', topicNormalized: 'zeek-normalized' },
+      parquetDir: join(cwd, 'data', 'parquet'),
+      stateDir: join(cwd, 'data'),
+      bus: { kind: 'embedded', topicsRaw: ['zeek-raw'], topicNormalized: 'zeek-normalized', tls: undefined },
       http: { host: '127.0.0.1', port: 8080 },
       log: { level: 'info', format: 'text', file: join(cwd, 'data', 'log', 'pipeline.log') },
       warnings: [],
@@ -81,6 +83,11 @@ describe('the configuration', () => {
     expect(config.convert.tsharkPath).toBe('/opt/tshark')
     expect(config.log.file).toBe(join(cwd, 'x.log'))
     expect(load({ LOG_FILE: 'off' }).log.file).toBeUndefined()
+    expect(load({ STATE_DIR: 's', PARQUET_DIR: 'p' })).toMatchObject({
+      stateDir: join(cwd, 's'),
+      parquetDir: join(cwd, 'p'),
+      log: { file: join(cwd, 's', 'log', 'pipeline.log') },
+    })
   })
 
   it('leaves the name of a script that Zeek looks up as it is, and takes a file as a path', () => {
@@ -124,6 +131,14 @@ describe('a wrong value', () => {
     ['LOCAL_NETWORKS', '10.0.0.0/8,nonsense', 'networks such as'],
     ['KAFKA_BROKERS', 'host', 'host:port'],
     ['KAFKA_TOPIC_RAW', 'a b', 'a topic name'],
+    ['KAFKA_TOPIC_RAW', 'a,a', 'a topic name'],
+    ['KAFKA_TOPIC_RAW', ',', 'a topic name'],
+    ['KAFKA_TOPIC_PREFIX', 'a/', 'the beginning of topic names'],
+    ['KAFKA_GROUP_ID', 'a group', 'a name'],
+    ['KAFKA_COMPRESSION', 'snappy', 'none, gzip, lz4 or zstd'],
+    ['KAFKA_SASL_MECHANISM', 'gssapi', 'none, plain, scram-sha-256 or scram-sha-512'],
+    ['PARQUET_FILE_PREFIX', '.hidden', "the beginning of files' names"],
+    ['PARQUET_FILE_PREFIX', 'a/b', "the beginning of files' names"],
     ['ELASTICSEARCH_NODE', 'localhost:9200', 'a URL that starts with http'],
     ['HTTP_HOST', 'a host', 'a host name'],
     ['DATA_DIR', 'a\0b', 'a path'],
@@ -134,11 +149,15 @@ describe('a wrong value', () => {
   })
 
   it('is reported together with all others, wherever they are', () => {
-    const told = problems({ SPLIT_LINES: 'x', KAFKA_BROKER: 'y', BUS: 'kafka' }, 'HTTP_PORT=no\nFLUSH_SIZE=1\n')
+    const told = problems({ SPLIT_LINES: 'x', KAFKA_BROKER: 'y', BUS: 'rabbit' }, 'HTTP_PORT=no\nFLUSH_SIZE=1\n')
     expect(told).toHaveLength(5)
     for (const name of ['SPLIT_LINES', 'KAFKA_BROKER', 'BUS', 'HTTP_PORT in .env', 'FLUSH_SIZE in .env']) {
       expect(told.join('\n')).toContain(name)
     }
+  })
+
+  it('does not give away what is a password as a whole', () => {
+    expect(problems({ KAFKA_SASL_PASSWORD: 'se\ncret' }).join()).not.toContain('cret')
   })
 
   it('does not give away a password that stands in it', () => {
@@ -167,8 +186,24 @@ describe('yes and no', () => {
 })
 
 describe('a combination of settings', () => {
-  it('is refused when Kafka is asked for, which this version has not', () => {
-    expect(problems({ BUS: 'kafka' })).toEqual([expect.stringContaining('use BUS=embedded')])
+  it.each<[string, Record<string, string>, RegExp]>([
+    ['Kafka without brokers', { BUS: 'kafka' }, /KAFKA_BROKERS is not set/],
+    ['a certificate without its key', { KAFKA_TLS: 'true', KAFKA_TLS_CERT: 'c' }, /set KAFKA_TLS_KEY too/],
+    ['files for TLS without TLS', { KAFKA_TLS_CA: 'ca' }, /KAFKA_TLS_CA is set, but KAFKA_TLS is false/],
+    [
+      'SASL without a password',
+      { KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u' },
+      /needs KAFKA_SASL_PASSWORD/,
+    ],
+    ['a password without SASL', { KAFKA_SASL_PASSWORD: 'p' }, /KAFKA_SASL_MECHANISM is none/],
+    ['a topic of two kinds', { KAFKA_TOPIC_NORMALIZED: 'zeek-raw' }, /both lead to the topic zeek-raw/],
+    ['a topic of our own', { KAFKA_TOPIC_RAW: 'pcap-pipeline.ledger' }, /both lead to the topic pcap-pipeline\.ledger/],
+    ['a dataset around everything', { PARQUET_DIR: '.' }, /PARQUET_DIR .* holds DATA_DIR/],
+    ['a dataset among the captures', { PARQUET_DIR: 'data/captures/x' }, /the pipeline's own folder captures/],
+    ['a dataset in the inbox', { PARQUET_DIR: 'data/inbox/p' }, /lie in one another/],
+    ['an inbox in the dataset', { PARQUET_DIR: 'p', INBOX_DIR: 'p/in' }, /lie in one another/],
+  ])('is refused: %s', (_, env, message) => {
+    expect(problems(env).join('\n')).toMatch(message)
   })
 
   it.each(['.', '/', 'data', 'data/captures', 'data/spool/x', 'data/parquet', 'data/quarantine'])(
@@ -187,6 +222,13 @@ describe('a combination of settings', () => {
       expect.stringContaining('no Elasticsearch sink yet'),
     ])
     expect(load({ KAFKA_BROKERS: 'a:9092, b:9092' }).warnings).toEqual([expect.stringContaining('Kafka is not used')])
+  })
+
+  it('warns of a password that anyone on the way may read', () => {
+    const sasl = { KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 'p' }
+    const env = { BUS: 'kafka', KAFKA_BROKERS: 'a:9092', ...sasl }
+    expect(load(env).warnings).toEqual([expect.stringContaining('the password crosses the network')])
+    expect(load({ ...env, KAFKA_TLS: 'true' }).warnings).toEqual([])
   })
 })
 
@@ -304,6 +346,15 @@ describe('the settings in effect', () => {
     expect(shown).toContainEqual({ name: 'HTTP_PORT', value: '9000', source: 'environment' })
     expect(shown).toContainEqual({ name: 'SPLIT_LINES', value: '10000', source: 'default', unit: 'events' })
     expect(shown).toContainEqual({ name: 'INBOX_DIR', value: join(cwd, 'data', 'inbox'), source: 'default' })
+  })
+
+  it('mask a password and show the path of a key', () => {
+    const sasl = { KAFKA_SASL_MECHANISM: 'plain', KAFKA_SASL_USERNAME: 'u', KAFKA_SASL_PASSWORD: 's3cret' }
+    const tls = { KAFKA_TLS: 'true', KAFKA_TLS_CERT: 'c.pem', KAFKA_TLS_KEY: 'k.pem' }
+    const shown = describeConfig(load({ ...sasl, ...tls }))
+    expect(shown).toContainEqual({ name: 'KAFKA_SASL_PASSWORD', value: '***', source: 'environment' })
+    expect(shown).toContainEqual({ name: 'KAFKA_TLS_KEY', value: 'k.pem', source: 'environment' })
+    expect(JSON.stringify(shown)).not.toContain('s3cret')
   })
 
   it('mask credentials within addresses', () => {

@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { type RunnerOptions, startRunner } from '../../stages/runner.ts'
 import { oneJob, type Stage } from '../../stages/stage.ts'
 import { sweep } from '../../stages/sweep.ts'
+import type { Fact } from '../../state/completion.ts'
 import { PipelineError } from '../../state/errors.ts'
 import { type TestBench, testBench, until } from '../support/pipeline.ts'
 
@@ -24,6 +25,11 @@ function run(bench: TestBench, stage: Stage, options: Partial<RunnerOptions> = {
 
 const add = ({ ledger }: TestBench, key: string, bytes = 1) =>
   ledger.jobs.add({ stage: 'split', key, input: { key }, bytes })
+const arrivalOf = (name: string): Fact => ({
+  kind: 'arrival',
+  arrival: { name, source: 's', container: 'none', bytes: 0, outcome: 'accepted' },
+})
+const commitOf = (id: string): Fact => ({ kind: 'commit', commit: { id, files: [], counts: [] } })
 const statusOf = ({ ledger }: TestBench, key: string) => ledger.jobs.find('split', key)?.status
 
 describe('the commit point', () => {
@@ -34,8 +40,7 @@ describe('the commit point', () => {
       name: 'split',
       handle: oneJob(async ({ key }) => ({
         handOffs: [{ stage: 'distribute', key, input: {} }],
-        record: ({ captures }) =>
-          captures.addArrival({ name: key, source: 's', container: 'none', bytes: 0, outcome: 'accepted' }),
+        facts: [arrivalOf(key)],
       })),
     })
     await until(() => statusOf(bench, 'a') === 'done', 'the job')
@@ -50,10 +55,7 @@ describe('the commit point', () => {
       name: 'split',
       handle: oneJob(async ({ key }) => ({
         handOffs: [{ stage: 'distribute', key, input: {} }],
-        record: ({ captures }) => {
-          captures.addArrival({ name: key, source: 's', container: 'none', bytes: 0, outcome: 'accepted' })
-          throw new PipelineError('events_unbalanced', 'no')
-        },
+        facts: [arrivalOf(key), commitOf('c'), commitOf('c')],
       })),
     })
     await until(() => statusOf(bench, 'a') === 'failed', 'the job')
@@ -93,7 +95,7 @@ describe('work spaces', () => {
     await until(() => statusOf(bench, 'a') === 'done', 'the maker')
     const [dir] = readdirSync(join(bench.layout.spool, 'chunks'))
     const path = join(bench.layout.spool, 'chunks', dir as string)
-    await sweep([], bench.ledger, bench.layout, bench.log)
+    await sweep({ ...bench, stages: [] })
     expect(existsSync(join(path, 'part'))).toBe(true)
     run(bench, { name: 'distribute', handle: oneJob<string>(async ({ input }) => ({ consumed: [input] })) })
     await until(() => !existsSync(path), 'the removal')
@@ -122,7 +124,7 @@ describe('work spaces', () => {
     await until(() => existsSync(spool) && readdirSync(spool).length === 1, 'the work space')
     const [living] = readdirSync(spool)
     await import('node:fs/promises').then(({ mkdir }) => mkdir(join(spool, 'dead.0123456789abcdef')))
-    await sweep([], bench.ledger, bench.layout, bench.log)
+    await sweep({ ...bench, stages: [] })
     expect(readdirSync(spool)).toEqual([living])
     finish()
   })
@@ -237,7 +239,10 @@ describe('stopping', () => {
     const runner = run(bench, {
       name: 'split',
       handle: (_jobs, { signal }) =>
-        new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+        new Promise((_resolve, reject) => {
+          signal.throwIfAborted()
+          signal.addEventListener('abort', () => reject(signal.reason))
+        }),
     })
     await until(() => statusOf(bench, 'a') === 'running', 'the start')
     await runner.stop(50)

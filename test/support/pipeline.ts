@@ -4,6 +4,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
+import { createEmbeddedBus } from '../../src/bus/embedded.ts'
+import type { Bus } from '../../stages/bus.ts'
 import type { Log, LogValues } from '../../stages/ports.ts'
 import { type Layout, layoutOf, makeLayout } from '../../state/layout.ts'
 import { type Ledger, openLedger } from '../../state/ledger.ts'
@@ -11,6 +13,7 @@ import { type Ledger, openLedger } from '../../state/ledger.ts'
 export interface TestBench {
   layout: Layout
   ledger: Ledger
+  bus: Bus
   log: Log & { lines: string[] }
 }
 
@@ -19,7 +22,7 @@ export function testBench(): TestBench {
   const layout = testLayout()
   const ledger = openLedger(layout.ledger)
   onTestFinished(() => ledger.close())
-  return { layout, ledger, log: recordingLog() }
+  return { layout, ledger, bus: createEmbeddedBus(ledger), log: recordingLog() }
 }
 
 export function testLayout(): Layout {

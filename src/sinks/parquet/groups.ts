@@ -1,4 +1,4 @@
-/** Chunks of one log type that one statement reads: bounded in bytes, lines and files, at least one chunk. */
+/** Chunks of one log type and numbering that one statement reads: bounded in bytes, lines and files, at least one chunk. */
 
 import type { EventChunk } from './types.ts'
 
@@ -16,8 +16,13 @@ export interface GroupLimits {
 
 /** Log type by log type, within one in the order of the request. */
 export function groupChunks(chunks: readonly EventChunk[], limits: GroupLimits): ChunkGroup[] {
-  const byType = Map.groupBy(chunks.keys(), (index) => (chunks[index] as EventChunk).logType)
-  return [...byType].flatMap(([logType, indices]) => cut(logType, indices, chunks, limits))
+  const byKind = Map.groupBy(chunks.keys(), (index) => {
+    const { logType, numbering = '' } = chunks[index] as EventChunk
+    return `${logType}/${numbering}`
+  })
+  return [...byKind.values()].flatMap((indices) =>
+    cut((chunks[indices[0] as number] as EventChunk).logType, indices, chunks, limits),
+  )
 }
 
 function cut(logType: string, indices: number[], chunks: readonly EventChunk[], limits: GroupLimits): ChunkGroup[] {

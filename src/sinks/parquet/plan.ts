@@ -39,6 +39,8 @@ const FORMAT = [
   'FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARQUET_VERSION v2',
   // Ids are all different: a dictionary of them would be built for nothing.
   'DICTIONARY_SIZE_LIMIT 4096, RETURN_STATS',
+  // A row group is in memory until it is full.
+  'ROW_GROUP_SIZE 40960',
 ].join(', ')
 
 export function writePlan(input: StatementInput, target: PlanTarget): WritePlan {

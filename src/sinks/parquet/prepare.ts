@@ -9,6 +9,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import type { Table } from '../../../stages/upload/rules/table.ts'
 import { PipelineError } from '../../../state/errors.ts'
 import { readLines } from './lines.ts'
+import { splitOrdinal, withOrdinal } from './numbering.ts'
 import type { Quarantine } from './quarantine.ts'
 import { createRewrite, PLACEHOLDER, type Rewrite } from './rewrite.ts'
 import { createScan, createTally, NO_HOUR, type Scan, type Tally } from './scan.ts'
@@ -43,8 +44,8 @@ export interface LineReader {
   rewrite: Rewrite
 }
 
-export function createLineReader(table: Table): LineReader {
-  return { scan: createScan(table), rewrite: createRewrite(table) }
+export function createLineReader(table: Table, numbering?: EventChunk['numbering']): LineReader {
+  return { scan: createScan(table, numbering), rewrite: createRewrite(table) }
 }
 
 /** Throws `artifact_missing`, `artifact_damaged` when the file is not what the chunk says, and `io`. */
@@ -108,7 +109,8 @@ async function rewriteChunk(
         await context.quarantine.flush()
       },
       async onLongLine({ head, bytes, sha256 }) {
-        quarantine('line too long', head, lines, { bytes, sha256 })
+        const { ordinal, record } = numbered(head, lines)
+        quarantine('line too long', record, ordinal, { bytes, sha256 })
         lines++
         await writeAll(copy, [PLACEHOLDER])
         await context.quarantine.flush()
@@ -125,9 +127,10 @@ async function rewriteChunk(
   }
 
   function rewritten(bytes: Buffer, line: number): Buffer {
-    const result = rewrite.line(bytes)
+    const { ordinal, record } = numbered(bytes, line)
+    const result = rewrite.line(record)
     if ('reason' in result) {
-      quarantine(result.reason, bytes, line)
+      quarantine(result.reason, record, ordinal)
       return PLACEHOLDER
     }
     tally.values += result.values
@@ -136,17 +139,28 @@ async function rewriteChunk(
     if (result.hasIpv6) tally.hasIpv6 = true
     if (result.hour !== NO_HOUR) tally.hours.add(result.hour, 1)
     if (result.hasExtra) rowsWithExtra++
-    return result.line
+    return chunk.numbering ? withOrdinal(ordinal, result.line) : result.line
+  }
+
+  /** The line's number within the log, and the line without it. */
+  function numbered(bytes: Buffer, line: number): { ordinal: string; record: Buffer } {
+    if (!chunk.numbering) return { ordinal: String(chunk.firstOrdinal + line), record: bytes }
+    const parts = splitOrdinal(bytes)
+    if (parts) return parts
+    throw new PipelineError(
+      'artifact_damaged',
+      `chunk file ${chunk.path}: line ${line + 1} does not begin with its number`,
+    )
   }
 
   function quarantine(
     reason: QuarantineReason,
     bytes: Buffer,
-    line: number,
+    ordinal: string,
     whole?: { bytes: number; sha256: string },
   ): void {
     quarantined[reason] = (quarantined[reason] ?? 0) + 1
-    context.quarantine.add(chunk, chunk.firstOrdinal + line, reason, bytes, whole)
+    context.quarantine.add(chunk, ordinal, reason, bytes, whole)
   }
 }
 

@@ -6,12 +6,14 @@
 
 import { isUtf8 } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
+import { idPrefixOf } from './numbering.ts'
 import type { EventChunk, QuarantineReason } from './types.ts'
 
 export interface Quarantine {
   add(
     chunk: EventChunk,
-    ordinal: number,
+    /** In decimal digits. */
+    ordinal: string,
     reason: QuarantineReason,
     line: Buffer,
     whole?: { bytes: number; sha256: string },
@@ -44,13 +46,15 @@ export function createQuarantine(path: string): Quarantine {
 
   return {
     flush,
-    add({ captureId, source, logType }, ordinal, reason, line, whole) {
+    add(chunk, ordinal, reason, line, whole) {
+      const { captureId, source, logType } = chunk
       const content = isUtf8(line) ? { line: line.toString('utf8') } : { line_base64: line.toString('base64') }
       const entry = {
         capture_id: captureId,
+        event_id: idPrefixOf(chunk) + ordinal,
         source,
         log_type: logType,
-        ordinal,
+        ordinal: Number(ordinal),
         reason,
         bytes: line.length,
         ...whole,

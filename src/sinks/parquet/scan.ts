@@ -14,6 +14,7 @@ import type { Table, TableField } from '../../../stages/upload/rules/table.ts'
 import { toMicros } from '../../../stages/upload/rules/values.ts'
 import { elementOf, type ScalarType } from '../../../stages/upload/rules.ts'
 import { createKeys, findKey, isKeyAt, type Keys, keyAt } from './keys.ts'
+import { skipOrdinal } from './numbering.ts'
 import {
   addressVersion,
   COMMA,
@@ -149,12 +150,37 @@ export function isCounted(table: Table, field: TableField): boolean {
   return field !== table.tuple.communityId && !(field === table.flowId && table.flowIdList !== undefined)
 }
 
-export function createScan(table: Table): Scan {
-  const state = createState(table)
+/** `explicit`: each line begins with its number (`Numbering`), which is no field of the record. */
+export function createScan(table: Table, numbering?: 'explicit'): Scan {
+  const state = createState(table, numbering === 'explicit')
   return {
     lines: (bytes, start, end, tally, onDirty) => scanLines(state, bytes, start, end, tally, onDirty),
     seenFields: () => table.fields.filter((_, slot) => state.lastSeen[slot] !== NEVER),
     extraNames: () => state.extraNames,
+  }
+}
+
+/** The scan of one record after the other, with the places of its values: for those that use them where they lie. */
+export interface RecordScan {
+  /** The place behind the record that begins at `start`, or -1 where it is not clean. Whether it is UTF-8 is not looked at. */
+  record(bytes: Buffer, view: DataView, start: number): number
+  /** Whether the last record has this field of the table; the places below are those of fields that it has. */
+  has(slot: number): boolean
+  /** The places of the value's first byte and behind its last. */
+  readonly starts: Int32Array
+  readonly ends: Int32Array
+}
+
+export function createRecordScan(table: Table, numbering?: 'explicit'): RecordScan {
+  const state = createState(table, numbering === 'explicit')
+  return {
+    record(bytes, view, start) {
+      beginLine(state)
+      return state.isNumbered ? skipNumberedRecord(state, bytes, view, start) : skipRecord(state, bytes, view, start)
+    },
+    has: (slot) => state.lastSeen[slot] === state.stamp,
+    starts: state.starts,
+    ends: state.ends,
   }
 }
 
@@ -163,6 +189,7 @@ export function createScan(table: Table): Scan {
  * each log type, and code that is compiled once for all of them is faster than closures of each.
  */
 interface ScanState {
+  readonly isNumbered: boolean
   keys: Keys
   /** The names that are taken, in lower case. */
   readonly taken: Set<string>
@@ -172,6 +199,9 @@ interface ScanState {
   readonly kinds: Uint8Array
   readonly counted: Uint8Array
   readonly timeSlot: number
+  /** Where the value of a field was seen last. */
+  readonly starts: Int32Array
+  readonly ends: Int32Array
   /** The stamp of the line in which a field was seen last. */
   readonly lastSeen: Int32Array
   /** Records of one log have their keys in one order: what followed a field last is the best guess. The last is for `{`. */
@@ -185,13 +215,14 @@ interface ScanState {
   sawExtra: boolean
 }
 
-function createState(table: Table): ScanState {
+function createState(table: Table, isNumbered: boolean): ScanState {
   const { fields } = table
   const fieldNames = fields.map(({ raw }) => raw)
   const slots = fields.length + MAX_EXTRA_NAMES
   const kinds = new Uint8Array(slots).fill(ANY)
   kinds.set(fields.map(kindOf))
   return {
+    isNumbered,
     keys: createKeys(fieldNames),
     taken: new Set(fieldNames.map((name) => name.toLowerCase())),
     fieldNames,
@@ -201,6 +232,8 @@ function createState(table: Table): ScanState {
       slot < fields.length && isCounted(table, fields[slot] as TableField) ? 1 : 0,
     ),
     timeSlot: table.time ? fields.indexOf(table.time) : -1,
+    starts: new Int32Array(slots),
+    ends: new Int32Array(slots),
     lastSeen: new Int32Array(slots),
     follower: new Int32Array(slots + 1),
     stamp: LONG_AGO,
@@ -228,13 +261,8 @@ function scanLines(
   let hourLines = 0
   let lastHour = NO_HOUR
   for (let at = start; at < end; lines++) {
-    state.stamp = state.stamp === 0x3fffffff ? restart(state.lastSeen) : state.stamp + 1
-    state.values = 0
-    state.hour = NO_HOUR
-    state.sawIso = false
-    state.sawIpv6 = false
-    state.sawExtra = false
-    let stop = skipRecord(state, bytes, view, at)
+    beginLine(state)
+    let stop = state.isNumbered ? skipNumberedRecord(state, bytes, view, at) : skipRecord(state, bytes, view, at)
     if (stop >= 0 && bytes[stop] === RETURN) stop++
     const isClean = stop >= 0 && bytes[stop] === NEWLINE
     const newline = isClean ? stop : bytes.indexOf(NEWLINE, at)
@@ -260,14 +288,33 @@ function scanLines(
   return lines
 }
 
+function beginLine(state: ScanState): void {
+  state.stamp = state.stamp === 0x3fffffff ? restart(state.lastSeen) : state.stamp + 1
+  state.values = 0
+  state.hour = NO_HOUR
+  state.sawIso = false
+  state.sawIpv6 = false
+  state.sawExtra = false
+}
+
 /** From `{` to the place behind `}`, or -1. */
 function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
   if (bytes[start] !== OPEN) return -1
-  if (bytes[start + 1] === CLOSE) return start + 2
+  return bytes[start + 1] === CLOSE ? start + 2 : skipMembers(state, bytes, view, start + 1)
+}
+
+function skipNumberedRecord(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
+  const end = skipOrdinal(bytes, start)
+  if (end < 0 || bytes[end] === CLOSE) return end < 0 ? -1 : end + 1
+  return bytes[end] === COMMA ? skipMembers(state, bytes, view, end + 1) : -1
+}
+
+/** From the quote of the first key to the place behind `}`, or -1. */
+function skipMembers(state: ScanState, bytes: Buffer, view: DataView, start: number): number {
   const { kinds, counted, lastSeen, follower, stamp, timeSlot } = state
   let { keys } = state
   let before = kinds.length
-  for (let at = start + 1; ; at++) {
+  for (let at = start; ; at++) {
     if (bytes[at] !== QUOTE) return -1
     let slot = follower[before] as number
     if (!isKeyAt(keys, view, at + 1, slot)) {
@@ -283,6 +330,7 @@ function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: numb
     lastSeen[slot] = stamp
     before = slot
     at += 1 + (keys.lengths[slot] as number)
+    state.starts[slot] = at
     const kind = kinds[slot] as number
     const weight = counted[slot] as number
     if (kind === ANY) {
@@ -296,6 +344,7 @@ function skipRecord(state: ScanState, bytes: Buffer, view: DataView, start: numb
       state.values += weight
     }
     if (at < 0) return -1
+    state.ends[slot] = at
     if (bytes[at] === CLOSE) return at + 1
     if (bytes[at] !== COMMA) return -1
   }

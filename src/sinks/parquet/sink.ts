@@ -33,6 +33,7 @@ const MAX_WORKERS = 3
 /** Throws `rules_invalid` and `config_invalid`. */
 export async function openParquetSink(options: ParquetSinkOptions): Promise<ParquetSink> {
   const settings = {
+    filePrefix: 'events',
     maxLineBytes: 8 * 2 ** 20,
     groupBytes: 64 * 2 ** 20,
     maxHours: 1000,
@@ -120,6 +121,9 @@ async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise
     threads: '1',
     memory_limit: memoryLimit,
     temp_directory: tempDir,
+    // What partitions have to write, and freed memory, are otherwise held back by the hundred megabytes.
+    partitioned_write_flush_threshold: '16384',
+    allocator_flush_threshold: '1MB',
     autoinstall_known_extensions: 'false',
     autoload_known_extensions: 'false',
   })
@@ -128,13 +132,18 @@ async function openInstance({ memoryLimit }: Settings, tempDir: string): Promise
 function checkRequest({ commitId, chunks }: SinkRequest): void {
   if (!/^[A-Za-z0-9_-]{1,64}$/.test(commitId))
     throw new PipelineError('usage', `"${commitId}" is no commit id: letters, digits, "_", "-", at most 64`)
-  for (const { logType, captureId } of chunks) {
+  for (const { logType, captureId, idPrefix } of chunks) {
     if (!LOG_TYPE.test(logType))
       throw new PipelineError(
         'sink_rejected',
         `${literal(logType)} is no log type: lower-case letters, digits, "_", at most 64`,
       )
-    if (!/^[0-9a-f]{64}$/.test(captureId))
-      throw new PipelineError('sink_rejected', `${literal(captureId)} is no capture id: 64 hex digits`)
+    if (captureId === undefined ? idPrefix === undefined : !/^[0-9a-f]{64}$/.test(captureId))
+      throw new PipelineError('sink_rejected', `${literal(captureId ?? '')} is no capture id: 64 hex digits`)
+    if (idPrefix !== undefined && !/^[\w.:-]{1,320}$/.test(idPrefix))
+      throw new PipelineError(
+        'sink_rejected',
+        `${literal(idPrefix)} is no prefix of event ids: letters, digits, "_.:-"`,
+      )
   }
 }

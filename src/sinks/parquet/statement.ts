@@ -8,19 +8,16 @@
 
 import type { Network } from '../../../stages/upload/rules/address.ts'
 import { sqlType, type Table, type TableField } from '../../../stages/upload/rules/table.ts'
+import { idPrefixOf, ORDINAL_FIELD } from './numbering.ts'
 import { EXTRA_FIELD, QUARANTINED_FIELD } from './rewrite.ts'
 import { LAST_PLACED_SECOND } from './scan.ts'
 import { networkColumns, networkSteps } from './sql-network.ts'
 import { exactPath, identifier, list, literal } from './sql-text.ts'
+import type { EventChunk } from './types.ts'
 
-/** Digits of the capture's SHA-256 that go into an event id: 96 bits. */
-const ID_DIGITS = 24
-
-export interface StatementChunk {
-  path: string
-  captureId: string
-  source: string
-  firstOrdinal: number
+export interface StatementChunk
+  extends Pick<EventChunk, 'path' | 'captureId' | 'idPrefix' | 'source' | 'firstOrdinal'> {
+  logType: string
   /** Physical lines. */
   lines: number
   /** The hours that its rows go to. */
@@ -30,6 +27,8 @@ export interface StatementChunk {
 export interface StatementInput {
   table: Table
   chunks: readonly StatementChunk[]
+  /** Of all chunks. */
+  numbering?: EventChunk['numbering']
   localNetworks: readonly Network[]
   ingestTimeMs: number
   /** The fields that occur; the others are not looked for, which costs half as much as finding them. */
@@ -54,7 +53,8 @@ export const HOUR_KEY = 'epoch_hour'
 /** The rows, with the hour of their partition behind the columns. */
 export function selectRows(input: StatementInput): string {
   const { table, localNetworks, hasIpv6 } = input
-  const numbered = `SELECT *, file_index AS "$file", row_number() OVER () - 1 AS "$line" FROM ${source(input)}`
+  const line = input.numbering ? '' : ', row_number() OVER () - 1 AS "$line"'
+  const numbered = `SELECT *, file_index AS "$file"${line} FROM ${source(input)}`
   const kept = input.hasCopies ? `SELECT * FROM (${numbered}) WHERE ${identifier(QUARANTINED_FIELD)} IS NULL` : numbered
   const steps = [
     [...absentColumns(input), ...timeColumns(table, input.hasIsoTimes)],
@@ -66,9 +66,11 @@ export function selectRows(input: StatementInput): string {
   return `SELECT ${finalColumns(input).join(',\n')} FROM (${stepped})`
 }
 
-function source({ chunks, seen, extraNames, hasIsoTimes, hasCopies, longestLine }: StatementInput): string {
+function source(input: StatementInput): string {
+  const { chunks, seen, extraNames, hasIsoTimes, hasCopies, longestLine } = input
   const types = new Map([...seen].map((field) => [field.raw, readType(field, hasIsoTimes)]))
   for (const name of extraNames) types.set(name, 'JSON')
+  if (input.numbering) types.set(ORDINAL_FIELD, 'BIGINT')
   // At least one column must be read, even of records without any field.
   if (hasCopies || types.size === 0) types.set(EXTRA_FIELD, 'VARCHAR').set(QUARANTINED_FIELD, 'BOOLEAN')
   const columns = [...types].map(([name, type]) => `${literal(name)}: '${type}'`).join(', ')
@@ -118,11 +120,11 @@ function hourKey({ table, hours, hoursAreCapped }: StatementInput): string {
 }
 
 function finalColumns(input: StatementInput): string[] {
-  const { table, chunks, ingestTimeMs } = input
+  const { table, ingestTimeMs } = input
   const { rules } = table
   const time = table.time ? identifier(timeName(table.time.raw)) : 'NULL::TIMESTAMP'
   return [
-    ...identityColumns(table.logType, chunks),
+    ...identityColumns(input),
     ...table.fields.filter(({ promoted }) => promoted).map((field) => fieldColumn(table, field)),
     ...Object.entries(rules.static).map(([name, value]) => `${constants([value])} AS ${identifier(name)}`),
     `make_timestamp(${Math.trunc(ingestTimeMs)}::BIGINT * 1000) AS ingest_time`,
@@ -162,31 +164,42 @@ function timeParts(time: string): string[] {
   return Object.entries(parts).map(([name, part]) => `${part}(${time})::INTEGER AS event_${name}`)
 }
 
+function identityColumns({ chunks, numbering }: StatementInput): string[] {
+  const prefixes = perChunk(chunks.map((chunk) => literal(idPrefixOf(chunk))))
+  const ordinal = numbering ? identifier(ORDINAL_FIELD) : `("$line" + ${offsetOf(chunks)})`
+  return [
+    `${prefixes} || ${ordinal}::VARCHAR AS event_id`,
+    `${constants(chunks.map(({ captureId }) => captureId))} AS capture_id`,
+    `${constants(chunks.map((chunk) => chunk.source))} AS source`,
+  ]
+}
+
 /**
- * event_id, capture_id, source. The ordinal of a line is its number in the statement plus what its file is off by;
- * chunks that follow one another in one log are all off by the same.
+ * The ordinal of a line is its number in the statement plus what its file is off by; chunks that follow one another
+ * in one log are all off by the same.
  */
-function identityColumns(logType: string, chunks: readonly StatementChunk[]): string[] {
+function offsetOf(chunks: readonly StatementChunk[]): string {
   let before = 0
   const offsets = chunks.map(({ firstOrdinal, lines }) => {
     const offset = firstOrdinal - before
     before += lines
     return offset
   })
-  const prefixes = chunks.map(({ captureId }) => `${captureId.slice(0, ID_DIGITS)}-${logType}-`)
-  return [
-    `${perChunk(prefixes.map(literal))} || ("$line" + ${perChunk(offsets.map(String))})::VARCHAR AS event_id`,
-    `${constants(chunks.map(({ captureId }) => captureId))} AS capture_id`,
-    `${constants(chunks.map((chunk) => chunk.source))} AS source`,
-  ]
+  return perChunk(offsets.map(String))
 }
 
-/** A text for each chunk: as an ENUM it is a byte instead of a string on its way into the file, where it is a string. */
-function constants(texts: readonly string[]): string {
-  const distinct = [...new Set(texts)].map(literal)
-  const type = `ENUM(${distinct.join(', ')})`
-  if (distinct.length === 1) return `${distinct[0]}::${type}`
-  return `(${list(texts.map(literal))}::${type}[])[("$file" + 1)::BIGINT]`
+/**
+ * A text, or none, for each chunk: as an ENUM it is a byte instead of a string on its way into the file, where it is a
+ * string.
+ */
+function constants(texts: readonly (string | undefined)[]): string {
+  const distinct = [...new Set(texts)]
+  const present = distinct.filter((text) => text !== undefined).map(literal)
+  if (present.length === 0) return 'NULL::VARCHAR'
+  const type = `ENUM(${present.join(', ')})`
+  if (distinct.length === 1) return `${present[0]}::${type}`
+  const values = texts.map((text) => (text === undefined ? 'NULL' : literal(text)))
+  return `(${list(values)}::${type}[])[("$file" + 1)::BIGINT]`
 }
 
 function perChunk(values: readonly string[]): string {

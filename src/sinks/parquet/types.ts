@@ -44,6 +44,8 @@ export interface ParquetSinkOptions extends RulesFiles {
   threads: number
   /** DuckDB's memory limit, as DuckDB writes it: `1GB`, `512MB`. What does not fit is spilled to `stagingDir`. */
   memoryLimit: string
+  /** What the files' names begin with (default `events`). */
+  filePrefix?: string
   /** A longer line is quarantined (default 8 MiB). */
   maxLineBytes?: number
   /** NDJSON bytes that one statement reads (default 64 MiB); it holds at least one whole chunk. */

@@ -24,6 +24,7 @@ export interface GroupContext {
   request: SinkRequest
   rules: Rules
   networks: readonly Network[]
+  filePrefix: string
   maxLineBytes: number
   maxHours: number
   tempDir: string
@@ -53,14 +54,14 @@ export async function writeGroup(
   const { request, tempDir } = context
   const table = tableOf(context.rules, logType)
   const chunks = members.map((index) => request.chunks[index] as EventChunk)
-  const reader = createLineReader(table)
+  const reader = createLineReader(table, chunks[0]?.numbering)
   const prepared = await prepareAll(context, reader, scratch, chunks, number)
   const rows = sumOf(prepared, (chunk) => chunk.rows)
   const files: StagedFile[] = []
   if (rows > 0) {
     const dir = join(tempDir, String(number))
     await mkdir(dir)
-    const filePrefix = `events_${logType}_${request.commitId}-${number}`
+    const filePrefix = `${context.filePrefix}_${logType}_${request.commitId}-${number}`
     const plan = writePlan(statementInput(context, table, reader, chunks, prepared), { dir, filePrefix })
     const written = await runPlan(connection, plan)
     const values = sumOf(prepared, (chunk) => chunk.values)
@@ -108,6 +109,7 @@ function statementInput(
       path: each.path,
       hours: hoursOfRows(each, hours),
     })),
+    numbering: chunks[0]?.numbering,
     seen: new Set([...scan.seenFields(), ...rewrite.seenFields()]),
     extraNames: scan.extraNames(),
     hasIsoTimes: prepared.some((each) => each.hasIsoTimes),

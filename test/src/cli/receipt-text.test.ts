@@ -34,6 +34,7 @@ const facts: ReceiptFacts = {
   counts: [{ captureId: capture.id, logType: 'dns', rows: 4, quarantined: 1, reasons: { 'not JSON': 1 } }],
   jobs: [],
   unpublished: false,
+  onTheBus: 0,
 }
 
 it('says where every packet and every record went', () => {

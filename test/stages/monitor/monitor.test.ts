@@ -32,9 +32,7 @@ async function monitor({ stabilityMs = 100, cutGraceMs = 200, polling = false } 
   const { ledger, layout, log } = bench
   const stage = createMonitor({ ledger, layout, cutGraceMs, inspector: createInspector({ maxBytes: 1e9 }) })
   const runner = startRunner(stage, {
-    ledger,
-    layout,
-    log,
+    ...bench,
     concurrency: 2,
     leaseMs: 5000,
     maxAttempts: 2,
@@ -227,7 +225,10 @@ describe('what is no usable capture', () => {
     )
     await arrived(3)
     expect(ledger.captures.list().map(({ name }) => name)).toEqual(['a.pcap', 'b.pcap'])
-    expect(readdirSync(layout.quarantine).some((name) => name.endsWith('case.zip'))).toBe(true)
+    await until(
+      () => readdirSync(layout.quarantine).some((name) => name.endsWith('case.zip')),
+      'the archive to be kept',
+    )
   })
 })
 
@@ -261,16 +262,17 @@ it('a capture whose rows are being removed is left in the inbox until that is do
   expect(readFileSync(path)).toEqual(content)
   ledger.captures.setState(sha256(content), 'done')
   await arrived(2)
-  expect(existsSync(path)).toBe(false)
+  await until(() => !existsSync(path), 'the file to be taken away')
 })
 
 it('two archives of one name are both kept beside each other', async () => {
   const { drop, layout, arrived } = await monitor()
   drop('case.zip', storedZip({ 'a.pcap': capture('a'), 'notes.txt': Buffer.from('first notes') }))
   await arrived(2)
+  const zips = () => readdirSync(layout.quarantine).filter((name) => name.endsWith('case.zip'))
+  await until(() => zips().length === 1, 'the first archive to be put aside')
   drop('case.zip', storedZip({ 'b.pcap': capture('b'), 'notes.txt': Buffer.from('other notes') }))
   await arrived(4)
-  const zips = () => readdirSync(layout.quarantine).filter((name) => name.endsWith('case.zip'))
   await until(() => zips().length === 2, 'both archives')
 })
 

@@ -1,16 +1,22 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createDistribute } from '../../../stages/distribute/distribute.ts'
-import type { EventSink } from '../../../stages/ports.ts'
-import { startRunner } from '../../../stages/runner.ts'
+import type { Batch, Chunk } from '../../../stages/hand-offs.ts'
+import type { EventChunk, EventSink } from '../../../stages/ports.ts'
+import { completionOf, startRunner } from '../../../stages/runner.ts'
 import { createSplit } from '../../../stages/split/split.ts'
 import { sweep } from '../../../stages/sweep.ts'
 import { createUpload } from '../../../stages/upload/upload.ts'
 import { type TestBench, testBench, until } from '../../support/pipeline.ts'
 
 const ID = 'cd'.repeat(32)
+/** In memory; the tests' other files lie on a disk. */
+const OTHER_DISK = '/dev/shm'
+const isOther = existsSync(OTHER_DISK) && statSync(OTHER_DISK).dev !== statSync(tmpdir()).dev
+const noOtherDisk = isOther ? '' : ' (skipped: no second file system here)'
 const RULES = { bufferBytes: 1e9, intervalMs: 0, events: 0 }
 
 /** Writes a file of lines for each log type: enough to see what readers would see. */
@@ -143,6 +149,49 @@ describe('from logs to committed rows', () => {
   })
 })
 
+describe('a batch of live events', () => {
+  it('gives each chunk its own capture, source and numbering, and counts what has no capture under none', async () => {
+    const bench = testBench()
+    const { ledger, layout } = bench
+    const dir = 'spool/batches/live.1'
+    mkdirSync(join(layout.dataDir, dir), { recursive: true })
+    const chunk = (file: string, over: Partial<Chunk>): Chunk => {
+      writeFileSync(join(layout.dataDir, dir, file), '{"#":7}\n')
+      return { file, logType: 'dns', firstOrdinal: 0, numbering: 'explicit', lines: 1, bytes: 8, ...over }
+    }
+    const input: Batch = {
+      dir,
+      source: 'batch',
+      chunks: [
+        chunk('a', { idPrefix: 'zeek-raw.1-0-' }),
+        chunk('b', { idPrefix: 'zeek-raw.1-1-', source: 'sensor' }),
+        chunk('c', { captureId: ID, source: 'lab' }),
+      ],
+    }
+    ledger.transaction(() => {
+      ledger.artifacts.add(dir, 'distribute', 'live')
+      ledger.jobs.add({ stage: 'upload', key: 'live.1', input, events: 3, bytes: 24 })
+    })
+    const seen: EventChunk[] = []
+    const sink = lineSink()
+    run(bench, {
+      write(request) {
+        seen.push(...request.chunks)
+        return sink.write(request)
+      },
+    })
+    await until(() => dataset(bench).length === 3, 'the rows')
+    const common = { logType: 'dns', firstOrdinal: 0, numbering: 'explicit', lines: 1, bytes: 8 }
+    expect(seen.map(({ path: _, ...chunk }) => chunk)).toEqual([
+      { ...common, captureId: undefined, source: 'batch', idPrefix: 'zeek-raw.1-0-' },
+      { ...common, captureId: undefined, source: 'sensor', idPrefix: 'zeek-raw.1-1-' },
+      { ...common, captureId: ID, source: 'lab' },
+    ])
+    expect(ledger.commits.countsOf('')).toMatchObject([{ logType: 'dns', rows: 2 }])
+    expect(ledger.commits.countsOf(ID)).toMatchObject([{ logType: 'dns', rows: 1 }])
+  })
+})
+
 describe('a process that dies', () => {
   it('before the commit has done nothing: the rows come once', async () => {
     const bench = testBench()
@@ -185,11 +234,7 @@ describe('a process that dies', () => {
     await mkdir(workDir, { recursive: true })
     const result = await upload.handle(jobs, { log, signal: new AbortController().signal, workDir, progress: () => {} })
     if ('postponedMs' in result) throw new Error('not expected')
-    ledger.transaction(() => {
-      for (const job of jobs) ledger.jobs.complete(job, null)
-      for (const path of result.consumed ?? []) ledger.artifacts.release(path)
-      result.record?.(ledger)
-    })
+    ledger.transaction(() => ledger.record({ ...completionOf('upload', jobs, result, layout), keep: [] }))
     const [commit] = ledger.commits.abandoned()
     for (const { path, staged } of ledger.commits.files(commit as string).slice(0, renamed)) {
       await mkdir(dirname(join(layout.dataDir, path)), { recursive: true })
@@ -199,19 +244,35 @@ describe('a process that dies', () => {
     }
     // The process dies here; another starts.
     const next = stages(bench, lineSink())
-    await sweep(next, ledger, layout, log)
+    await sweep({ ...bench, stages: next })
     expect(dataset(bench)).toEqual([...lines('dns', 5), ...lines('conn', 5)].sort())
     expect(ledger.captures.get(ID)?.state).toBe('done')
-    await sweep(next, ledger, layout, log)
+    await sweep({ ...bench, stages: next })
     expect(dataset(bench)).toHaveLength(10)
   })
+
+  it.skipIf(noOtherDisk)(
+    `while the dataset, on another file system, is copied to leaves no doubt${noOtherDisk}`,
+    async () => {
+      const bench = testBench()
+      bench.layout.parquet = mkdtempSync(join(OTHER_DISK, 'dataset-'))
+      onTestFinished(() => rmSync(bench.layout.parquet, { recursive: true, force: true }))
+      converted(bench, { dns: lines('dns', 5) })
+      run(bench, lineSink())
+      await until(() => bench.ledger.captures.get(ID)?.state === 'done', 'the capture')
+      expect(dataset(bench)).toEqual(lines('dns', 5).sort())
+      const [path = ''] = bench.ledger.commits.filesOf(ID).map((file) => join(bench.layout.dataDir, file.path))
+      expect(readdirSync(dirname(path))).toEqual([basename(path)])
+      await until(() => spool(bench).length === 0, 'the staged file')
+    },
+  )
 
   it('in the middle of writing leaves nothing that readers see, and what it left is swept', async () => {
     const bench = testBench()
     const orphan = join(bench.layout.spool, 'staging', 'dead.feedfacefeedface', 'dns')
     mkdirSync(orphan, { recursive: true })
     writeFileSync(join(orphan, 'events_dns_x.parquet'), 'half')
-    await sweep(stages(bench, lineSink()), bench.ledger, bench.layout, bench.log)
+    await sweep({ ...bench, stages: stages(bench, lineSink()) })
     expect(spool(bench)).toEqual([])
     expect(dataset(bench)).toEqual([])
   })
