@@ -20,7 +20,6 @@ interface CutOff {
 }
 
 const TRY_MS = 5000
-/** Where there is nothing to try, each is a miss of a millisecond. */
 const OFFLINE = [
   ['unshare', '--net', '--'],
   ['unshare', '--user', '--map-current-user', '--net', '--'],
@@ -31,23 +30,24 @@ const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 let found: Promise<CutOff> | undefined
 
+/** Never fails: where nothing can be had, nothing stands in front. */
 export function cutOff(): Promise<CutOff> {
-  found ??= find()
+  found ??= findCutOff()
   return found
 }
 
-async function find(): Promise<CutOff> {
+export async function findCutOff(path = PATH): Promise<CutOff> {
   if (process.platform !== 'linux') return { prefix: [], isOffline: false, endsWithParent: false }
-  const endsWithParent = await works(WITH_PARENT)
+  const endsWithParent = await works(WITH_PARENT, path)
   const before = endsWithParent ? WITH_PARENT : []
   for (const way of OFFLINE)
-    if (await works([...before, ...way])) return { prefix: [...before, ...way], isOffline: true, endsWithParent }
+    if (await works([...before, ...way], path)) return { prefix: [...before, ...way], isOffline: true, endsWithParent }
   return { prefix: before, isOffline: false, endsWithParent }
 }
 
-async function works([command = '', ...args]: readonly string[]): Promise<boolean> {
+async function works([command = '', ...args]: readonly string[], path: string): Promise<boolean> {
   try {
-    await promisify(execFile)(command, [...args, 'true'], { env: { PATH }, timeout: TRY_MS })
+    await promisify(execFile)(command, [...args, 'true'], { env: { PATH: path }, timeout: TRY_MS })
     return true
   } catch {
     return false

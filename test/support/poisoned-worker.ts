@@ -1,5 +1,6 @@
 /** A worker as the engine's own, but for packets that hold a word: each does something else to the process. */
 
+import { readFileSync } from 'node:fs'
 import { createDissect } from '../../src/engines/tshark/dissect.ts'
 import { runPass } from '../../src/engines/tshark/pass.ts'
 import { serve } from '../../src/engines/tshark/serve.ts'
@@ -22,6 +23,10 @@ const DOES: Record<string, () => void> = {
   KILLED: () => process.kill(process.pid, 'SIGSEGV'),
   'THROW UP': () => {
     throw new TypeError('nobody has foreseen this')
+  },
+  'TELL YOUR NETWORK': () => {
+    const interfaces = readFileSync('/proc/self/net/dev', 'latin1').matchAll(/^ *(\S+):/gm)
+    throw new Error(`my network is ${[...interfaces].map(([, name]) => name).join()}.`)
   },
   'THROW LATER': () => {
     setImmediate(() => {

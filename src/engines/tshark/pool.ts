@@ -80,17 +80,19 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
   })
 
   async function run(task: Task, { signal, onProgress, priority = 0 }: RunOptions): Promise<unknown> {
-    return await queue.add(
+    const answer = await queue.add(
       async () => {
         signal.throwIfAborted()
         const worker = idle.pop() ?? (await start())
         hold(worker)
         try {
           signal.throwIfAborted()
-          const result = await answerOf(worker, task, signal, onProgress)
+          const answer = await answerOf(worker, task, signal, onProgress)
+          // What was foreseen leaves it as good as it was; after a bug nobody knows.
+          if (answer instanceof PipelineError && answer.details.crashed === true) throw answer
           release(worker)
           idle.push(worker)
-          return result
+          return answer
         } catch (error) {
           worker.process.kill('SIGKILL')
           throw error
@@ -98,6 +100,8 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
       },
       { priority },
     )
+    if (answer instanceof Error) throw answer
+    return answer
   }
 
   async function start(): Promise<Worker> {
@@ -152,7 +156,7 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
       silence = setTimeout(hang, silenceMs)
       if ('progress' in reply) onProgress?.(reply.progress)
       else if ('result' in reply) resolve(reply.result)
-      else if ('failure' in reply) reject(failureOf(reply.failure))
+      else if ('failure' in reply) resolve(failureOf(reply.failure))
     }
 
     function hang(): void {

@@ -1,14 +1,21 @@
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
+import { findCutOff } from '../../../../src/engines/cut-off.ts'
 import type { PassRequest } from '../../../../src/engines/tshark/pass.ts'
 import { createPool } from '../../../../src/engines/tshark/pool.ts'
+import { isAlive } from '../../../support/alive.ts'
 import { scratch } from '../../capture/files.ts'
 import { captureOf } from '../capture-of.ts'
 import { ip4, udp } from '../flows/packets.ts'
 
 const SAMPLE = new URL('../../../fixtures/sample.pcap', import.meta.url).pathname
 const POISONED = new URL('../../../support/poisoned-worker.ts', import.meta.url)
+
+const POOL_THAT_HANGS = new URL('../../../support/pool-that-hangs.ts', import.meta.url).pathname
+const { isOffline: offline, endsWithParent: withParent } = await findCutOff()
 
 const passOver = async (capturePath: string): Promise<PassRequest> => ({
   captureId: 'c'.repeat(64),
@@ -75,6 +82,25 @@ describe('the pool', () => {
       details: {},
     })
   })
+
+  it.skipIf(!offline)(`gives its workers no network${offline ? '' : ' (skipped: no namespaces here)'}`, async () => {
+    const pool = createPool({ ...usual, worker: POISONED })
+    const tells = await packetThatSays('TELL YOUR NETWORK')
+    await expect(pool.pass(tells, never)).rejects.toThrow('my network is lo.')
+  })
+
+  it.skipIf(!withParent)(
+    `leaves no worker behind, also one that stands still, when its process is killed${withParent ? '' : ' (skipped: no setpriv here)'}`,
+    async () => {
+      const { source } = await packetThatSays('STAND STILL')
+      const { capturePath } = source as { capturePath: string }
+      const parent = fork(POOL_THAT_HANGS, [capturePath], { stdio: ['ignore', 'ignore', 'ignore', 'ipc'] })
+      const [worker] = (await once(parent, 'message')) as [number]
+      expect(isAlive(worker)).toBe(true)
+      parent.kill('SIGKILL')
+      await vi.waitFor(() => expect(isAlive(worker)).toBe(false), { timeout: 5000 })
+    },
+  )
 
   it('lets the tasks of a higher priority go first', async () => {
     const pool = createPool(usual)
