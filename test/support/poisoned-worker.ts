@@ -28,10 +28,9 @@ const DOES: Record<string, () => void> = {
     const interfaces = readFileSync('/proc/self/net/dev', 'latin1').matchAll(/^ *(\S+):/gm)
     throw new Error(`my network is ${[...interfaces].map(([, name]) => name).join()}.`)
   },
-  'THROW LATER': () => {
-    setImmediate(() => {
-      throw new Error('out of nowhere')
-    })
+  // It shows with whatever comes after it.
+  'TRIP THEN FALL': () => {
+    hasTripped = true
   },
   // Not one packet does it but all of them together.
   'BIT BY BIT': () => {
@@ -39,11 +38,17 @@ const DOES: Record<string, () => void> = {
   },
 }
 const hoard: Buffer[] = []
+let hasTripped = false
+
+function fall(): void {
+  if (hasTripped) throw new Error('it has tripped before')
+}
 
 serve({
   split: runSplit,
   pass: (request, options) => {
     hoard.length = 0
+    hasTripped = false
     return runPass(request, {
       ...options,
       open(given) {
@@ -51,9 +56,14 @@ serve({
         return {
           ...dissect,
           packet(packet) {
+            fall()
             const text = packet.buffer.toString('latin1', packet.offset, packet.offset + packet.capLen)
             for (const [word, act] of Object.entries(DOES)) if (text.includes(word)) act()
             return dissect.packet(packet)
+          },
+          finish(time) {
+            fall()
+            dissect.finish(time)
           },
           get counts() {
             return dissect.counts

@@ -54,6 +54,11 @@ export function isPoisoned(error: unknown): error is PipelineError {
   return error.code === 'engine_memory' || error.code === 'engine_timeout' || error.details.crashed === true
 }
 
+interface Suspect {
+  packet: number
+  reason: string
+}
+
 type Tried = { result: PassResult } | { error: PipelineError; packet: number }
 
 export function createIsolation({ request, pool, base, onPoison, poison }: IsolateOptions): Isolation {
@@ -83,7 +88,7 @@ export function createIsolation({ request, pool, base, onPoison, poison }: Isola
 
   /** Leaves out the packets on which the part fails, one by one, up to so many. */
   async function lookClosely(part: Part, mostSuspects: number): Promise<PassResult[]> {
-    const suspects: { packet: number; reason: string }[] = []
+    const suspects: Suspect[] = []
     const without = () => [...(part.without ?? []), ...suspects.map(({ packet }) => packet)]
     for (;;) {
       const tried = await tryMarked({ ...part, without: without() })

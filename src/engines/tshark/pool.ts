@@ -11,6 +11,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import module from 'node:module'
+import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import PQueue from 'p-queue'
 import { PipelineError } from '../../../state/errors.ts'
@@ -70,14 +71,15 @@ const FLAGS = [
   '--disable-warning=ExperimentalWarning',
 ]
 
+/** Those that stand still do not see that their channel is closed: none outlives this process. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
 export function createPool({ workers, memoryBytes, silenceMs, worker: path = WORKER }: PoolOptions): Pool {
   const queue = new PQueue({ concurrency: workers })
   const idle: Worker[] = []
-  const all = new Set<Worker>()
-  // One that stands still would not see that its channel is closed.
-  process.once('exit', () => {
-    for (const worker of all) worker.process.kill('SIGKILL')
-  })
 
   async function run(task: Task, { signal, onProgress, priority = 0 }: RunOptions): Promise<unknown> {
     const answer = await queue.add(
@@ -116,7 +118,7 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
     ]
     const child = spawn(command, args, { env: environment(), stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
     const worker = { process: child, said: '' }
-    all.add(worker)
+    running.add(child)
     child.stderr?.on('data', (data: Buffer) => {
       worker.said = (worker.said + data.toString('utf8')).slice(-MAX_SAID)
     })
@@ -124,7 +126,7 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
     child
       .on('error', () => {})
       .on('exit', () => {
-        all.delete(worker)
+        running.delete(child)
         const at = idle.indexOf(worker)
         if (at >= 0) idle.splice(at, 1)
       })
@@ -188,11 +190,12 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
 
 /** Of ours it gets where compiled code is kept, so that it starts fast. */
 function environment(): Record<string, string> {
+  // It tells the folder of this version of Node, which is made below the one that is told.
   const cache = module.getCompileCacheDir?.()
   return cleanEnv({
     // Of the C library: memory that was freed goes back instead of waiting in an arena for each thread.
     MALLOC_ARENA_MAX: '2',
-    ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: cache }),
+    ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) }),
   })
 }
 
@@ -251,7 +254,8 @@ function memoryError(memoryBytes: number): PipelineError {
 
 function crash({ said }: Worker, code: number | null, signal: NodeJS.Signals | null): PipelineError {
   const how = signal === null ? `exit code ${code}` : `signal ${signal}`
-  const last = said.trim().split('\n').at(-1)?.slice(0, 300)
+  const lines = said.trim().split('\n')
+  const last = (lines.findLast((line) => /^\w*Error\b|FATAL/.test(line)) ?? lines.at(-1))?.slice(0, 300)
   const message = `the dissection crashed (${how}${last ? `: ${last}` : ''})`
   return new PipelineError('engine_failed', message, { details: { crashed: true } })
 }

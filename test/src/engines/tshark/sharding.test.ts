@@ -177,6 +177,15 @@ describe('a capture that no worker can take', { timeout: 180_000 }, () => {
     expect(sent.reduce((sum, n) => sum + n, 0)).toBe(102)
   })
 
+  it('loses only the one packet after which a worker fails, when others are in hand, or none', async () => {
+    const { handed, result, flow } = await poisoned('TRIP THEN FALL')
+    expect(handed).toEqual([
+      { text: 'TRIP THEN FALL', packets: 1, reason: expect.stringContaining('it has tripped before') },
+    ])
+    expect(result.packets).toMatchObject({ decoded: 302, skipped: { poison: 1 } })
+    expect(flow.reduce((sum, { orig_pkts }) => sum + orig_pkts, 0)).toBe(2)
+  })
+
   it('is set aside as a whole in the end where nearly all of it is poison', async () => {
     const { handed, result, conn } = await poisoned(Array.from({ length: 200 }, () => 'GO AWAY'))
     expect(handed.reduce((sum, { packets }) => sum + packets, 0)).toBe(result.packets.skipped.poison)
