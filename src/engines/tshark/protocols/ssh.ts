@@ -185,6 +185,10 @@ function createSsh(session: Session): Dissector {
       const side = fromOriginator ? client : server
       if (side.phase !== 'encrypted') side.phase = 'lost'
     },
+    isDone() {
+      if (client.phase === 'lost' && server.phase === 'lost') return true
+      return client.phase === 'encrypted' && server.phase === 'encrypted' && (success === true || reversed)
+    },
     end(ts) {
       if (client.banner === undefined || server.banner === undefined) return
       session.emit('ssh', start ?? ts, {
