@@ -212,6 +212,10 @@ function createSsh(session: Session): Dissector {
     gap() {
       hadGap = true
     },
+    isDone() {
+      if (client.phase === 'lost' && server.phase === 'lost') return true
+      return client.phase === 'encrypted' && server.phase === 'encrypted' && (success === true || reversed)
+    },
     end(ts) {
       if (client.banner === undefined && server.banner === undefined) return
       session.emit('ssh', start ?? ts, {
