@@ -187,8 +187,13 @@ function createSsh(session: Session): Dissector {
     else if (length + SUCCESS_SHORTER_BY === acceptSize) attempted(true)
   }
 
+  /** Sizes tell nothing of the answers then. */
+  function isCompressed(): boolean {
+    return COMPRESSED.has(bothWays((offer) => offer.compressions) ?? '')
+  }
+
   function attempted(succeeded: boolean): void {
-    if (COMPRESSED.has(bothWays((offer) => offer.compressions) ?? '')) return
+    if (isCompressed()) return
     success = succeeded
     attempts++
   }
@@ -214,7 +219,7 @@ function createSsh(session: Session): Dissector {
     },
     isDone() {
       if (client.phase === 'lost' && server.phase === 'lost') return true
-      return client.phase === 'encrypted' && server.phase === 'encrypted' && (success === true || reversed)
+      return client.phase === 'encrypted' && server.phase === 'encrypted' && (success === true || isCompressed())
     },
     end(ts) {
       if (client.banner === undefined && server.banner === undefined) return
