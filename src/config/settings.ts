@@ -138,9 +138,9 @@ export const settings = z.object({
     seconds,
   ),
   CONVERT_MEMORY_MB: convert(
-    wholeNumber(64, LARGEST_MB),
+    wholeNumber(256, LARGEST_MB),
     '2048',
-    'Memory that one engine worker may take; what needs more is divided, and in the end set aside.',
+    'Memory that one engine process may take, all told; what needs more is divided, and in the end set aside.',
     mb,
   ),
   TSHARK_PATH: convert(path, '', 'The tshark to use for the packet log.', { shown: 'tshark on the PATH' }),
