@@ -110,7 +110,23 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       topicRaw: values.KAFKA_TOPIC_RAW,
       topicNormalized: values.KAFKA_TOPIC_NORMALIZED,
     },
-    elasticsearch: { node: values.ELASTICSEARCH_NODE || undefined },
+    elasticsearch: {
+      connection: {
+        nodes: values.ELASTICSEARCH_NODE,
+        apiKey: values.ELASTICSEARCH_API_KEY || undefined,
+        username: values.ELASTICSEARCH_USERNAME || undefined,
+        password: values.ELASTICSEARCH_PASSWORD || undefined,
+        caFile: file(values.ELASTICSEARCH_CA),
+      },
+      prefix: values.ELASTICSEARCH_INDEX_PREFIX,
+      bulkBytes: values.ELASTICSEARCH_BULK_MB * MB,
+      bulkConcurrency: values.ELASTICSEARCH_BULK_CONCURRENCY,
+      backlogBytes: values.ELASTICSEARCH_BACKLOG_MB * MB,
+      retentionDays: values.ELASTICSEARCH_RETENTION_DAYS,
+      shards: values.ELASTICSEARCH_SHARDS,
+      replicas: values.ELASTICSEARCH_REPLICAS === 'auto' ? undefined : values.ELASTICSEARCH_REPLICAS,
+      maxIndices: values.ELASTICSEARCH_MAX_INDICES,
+    },
     rules: {
       localNetworks: values.LOCAL_NETWORKS,
       normalizationFile: file(values.NORMALIZATION_FILE),
@@ -140,8 +156,13 @@ function isZeekName(script: string): boolean {
 }
 
 /** What each setting alone cannot tell. */
-function conflictsIn({ dataDir, inboxDir }: Tree): string[] {
+function conflictsIn({ dataDir, inboxDir, elasticsearch }: Tree): string[] {
   const problems = []
+  const { apiKey, username, password } = elasticsearch.connection
+  if (apiKey !== undefined && username !== undefined)
+    problems.push('ELASTICSEARCH_API_KEY and ELASTICSEARCH_USERNAME are both set; use one of them')
+  if (password !== undefined && username === undefined)
+    problems.push('ELASTICSEARCH_PASSWORD is set without ELASTICSEARCH_USERNAME')
   if (isWithin(dataDir, inboxDir)) {
     problems.push(
       `INBOX_DIR (${inboxDir}) holds DATA_DIR (${dataDir}): the pipeline would take in its own files; use a folder of its own`,
@@ -155,12 +176,8 @@ function conflictsIn({ dataDir, inboxDir }: Tree): string[] {
   return problems
 }
 
-function warningsOf({ bus, elasticsearch }: Tree): string[] {
+function warningsOf({ bus }: Tree): string[] {
   const warnings = []
-  if (elasticsearch.node)
-    warnings.push(
-      'ELASTICSEARCH_NODE is set, but this version has no Elasticsearch sink yet: events go to Parquet only',
-    )
   if (bus.brokers.length > 0)
     warnings.push('KAFKA_BROKERS is set, but this version has the embedded queue only: Kafka is not used')
   return warnings

@@ -14,13 +14,16 @@ import type { StageName } from '../state/job.ts'
 import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
 import type { Config } from './config.ts'
+import { type Indexing, openIndexing } from './indexing.ts'
 import { createInspector } from './intake/inspector.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
 
-export interface Parts extends Disposable {
+export interface Parts extends AsyncDisposable {
   ledger: Ledger
   layout: Layout
   stages: Stage[]
+  /** Absent where no Elasticsearch is set. */
+  indexing?: Indexing
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -36,6 +39,7 @@ export function openParts(config: Config, log: Log): Parts {
   const layout = layoutFrom(config)
   makeLayout(layout)
   const ledger = openLedger(layout.ledger)
+  const indexing = openIndexing(config, ledger, log.child({ component: 'elasticsearch' }))
   const stages = createStages(
     {
       ledger,
@@ -43,6 +47,7 @@ export function openParts(config: Config, log: Log): Parts {
       inspector: inspectorFrom(config),
       engine: once(() => openEngineFrom(config, log, quarantinePoison(layout))),
       sink: lazySink(config),
+      eventIndex: indexing?.eventIndex,
     },
     {
       cutGraceMs: config.inbox.stabilityMs * CUT_GRACE_INTERVALS,
@@ -57,6 +62,7 @@ export function openParts(config: Config, log: Log): Parts {
     ledger,
     layout,
     stages,
+    indexing,
     start: (run, { watch }) =>
       startPipeline({
         ledger,
@@ -72,12 +78,17 @@ export function openParts(config: Config, log: Log): Parts {
           split: 1,
           distribute: 1,
           upload: config.upload.concurrency,
+          index: 1,
         },
         jobs: config.jobs,
+        indexing,
         diskFloorBytes: config.disk.floorBytes,
         health: { ...config.health, bufferBytes: config.upload.flush.bufferBytes },
       }),
-    [Symbol.dispose]: () => ledger.close(),
+    async [Symbol.asyncDispose]() {
+      await indexing?.[Symbol.asyncDispose]()
+      ledger.close()
+    },
   }
 }
 

@@ -8,15 +8,18 @@ import { type Artifacts, createArtifacts } from './artifacts.ts'
 import { type Captures, createCaptures, isBeingRemoved } from './captures.ts'
 import { type Commits, createCommits } from './commits.ts'
 import { type Database, openDatabase } from './database.ts'
+import type { JobRow } from './job.ts'
 import { createJobs, type Jobs } from './jobs.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
+import { createSinks, type Sinks } from './sinks.ts'
 
 export interface Ledger extends Disposable {
   readonly jobs: Jobs
   readonly captures: Captures
   readonly commits: Commits
   readonly artifacts: Artifacts
+  readonly sinks: Sinks
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
   receipt(captureId: string): Receipt
@@ -34,6 +37,7 @@ export function openLedger(path: string): Ledger {
   const captures = createCaptures(db)
   const commits = createCommits(db)
   const artifacts = createArtifacts(db)
+  const sinks = createSinks(db)
 
   function receipt(captureId: string): Receipt {
     return db.transaction(() => {
@@ -46,6 +50,7 @@ export function openLedger(path: string): Ledger {
         counts: commits.countsOf(captureId),
         jobs: jobs.list({ captureId }),
         unpublished: commits.pending(captureId),
+        documents: sinks.countsOf('elasticsearch', captureId),
       })
     })()
   }
@@ -54,13 +59,16 @@ export function openLedger(path: string): Ledger {
     const capture = captures.get(captureId)
     if (capture === undefined || capture.state === 'empty' || isBeingRemoved(capture.state)) return
     const open = jobs.list({ captureId })
-    const busy = open.some(({ status }) => status === 'ready' || status === 'running') || commits.pending(captureId)
+    // What waits for a server that is down does not keep a capture from being done: its receipt tells of it.
+    const isOpen = ({ stage, status }: JobRow) => stage !== 'index' && (status === 'ready' || status === 'running')
+    const busy = open.some(isOpen) || commits.pending(captureId)
     if (busy) {
       if (capture.state !== 'accepted') captures.setState(captureId, 'accepted')
       return
     }
-    if (open.some(({ status }) => status === 'failed')) captures.setState(captureId, 'failed')
-    else captures.setState(captureId, receipt(captureId).balanced ? 'done' : 'unbalanced')
+    const isFailed = open.some(({ status }) => status === 'failed')
+    const state = isFailed ? 'failed' : receipt(captureId).balanced ? 'done' : 'unbalanced'
+    if (state !== capture.state) captures.setState(captureId, state)
   }
 
   return {
@@ -68,6 +76,7 @@ export function openLedger(path: string): Ledger {
     captures,
     commits,
     artifacts,
+    sinks,
     transaction: (change) => db.transaction(change).immediate(),
     receipt,
     settle,

@@ -9,6 +9,7 @@ import { accountBalances, type PacketAccount } from './capture.ts'
 import type { ArrivalRow, CaptureRow } from './captures.ts'
 import type { CommitCount } from './commits.ts'
 import type { JobRow } from './job.ts'
+import type { SinkCount } from './sinks.ts'
 
 export interface ReceiptLine {
   logType: string
@@ -19,12 +20,27 @@ export interface ReceiptLine {
   balanced: boolean
 }
 
+/** What of a capture is in Elasticsearch. */
+export interface IndexAccount {
+  documents: number
+  /** Records that the server refused; they are in the dead-letter file. */
+  rejected: number
+  /** Rejected records by reason. */
+  reasons: Record<string, number>
+  /** Records that are still to be sent. */
+  waiting: number
+  /** Records that were made while no Elasticsearch was set; `elasticsearch backfill` loads them. */
+  notSent: number
+}
+
 export interface Receipt {
   capture: CaptureRow
   arrivals: ArrivalRow[]
   packets: PacketAccount | null
   logs: ReceiptLine[]
   total: { records: number; rows: number; quarantined: number }
+  /** Absent when nothing of the capture was meant for it. */
+  elasticsearch?: IndexAccount
   /** Everything that was asked for is done, and both equations hold. */
   balanced: boolean
   /** Why it does not balance, a sentence each. */
@@ -39,11 +55,20 @@ export interface ReceiptFacts {
   jobs: JobRow[]
   /** Rows are recorded but not yet in their place. */
   unpublished: boolean
+  /** What Elasticsearch has of it. */
+  documents?: SinkCount[]
 }
 
-export function makeReceipt({ capture, arrivals, records, counts, jobs, unpublished }: ReceiptFacts): Receipt {
+export function makeReceipt(facts: ReceiptFacts): Receipt {
+  const { capture, arrivals, records, counts, jobs, unpublished } = facts
   const logs = linesOf(records, counts)
-  const problems = [...jobProblems(jobs, unpublished), ...packetProblems(capture), ...logs.flatMap(lineProblems)]
+  const index = indexAccount(facts)
+  const problems = [
+    ...jobProblems(jobs, unpublished),
+    ...packetProblems(capture),
+    ...logs.flatMap(lineProblems),
+    ...indexProblems(facts, index),
+  ]
   return {
     capture,
     arrivals,
@@ -54,6 +79,7 @@ export function makeReceipt({ capture, arrivals, records, counts, jobs, unpublis
       rows: sum(logs, 'rows'),
       quarantined: sum(logs, 'quarantined'),
     },
+    ...(index !== undefined && { elasticsearch: index }),
     balanced: problems.length === 0,
     problems,
   }
@@ -70,8 +96,48 @@ function linesOf(records: ReceiptFacts['records'], counts: CommitCount[]): Recei
   })
 }
 
+const isOpen = ({ status }: JobRow) => status === 'ready' || status === 'running'
+
+function indexAccount({ records, jobs, documents = [] }: ReceiptFacts): IndexAccount | undefined {
+  const batches = jobs.filter(({ stage }) => stage === 'index')
+  if (batches.length === 0 && documents.length === 0) return undefined
+  const events = (of: JobRow[]) => of.reduce((sum, job) => sum + job.events, 0)
+  const reasons: Record<string, number> = {}
+  for (const count of documents)
+    for (const [reason, n] of Object.entries(count.reasons)) reasons[reason] = (reasons[reason] ?? 0) + n
+  const isWholeUploaded = !jobs.some((job) => job.stage !== 'index' && isOpen(job))
+  const made = records.reduce((sum, { records: n }) => sum + n, 0)
+  return {
+    documents: documents.reduce((sum, count) => sum + count.documents, 0),
+    rejected: documents.reduce((sum, count) => sum + count.rejected, 0),
+    reasons,
+    waiting: events(batches.filter(isOpen)),
+    notSent: isWholeUploaded ? Math.max(0, made - events(batches)) : 0,
+  }
+}
+
+/** Of what was handed to it and is done, every record is a document or a rejected one. */
+function indexProblems({ records, jobs, documents = [] }: ReceiptFacts, account: IndexAccount | undefined): string[] {
+  if (account === undefined) return []
+  const handed = jobs.filter(({ stage, status }) => stage === 'index' && status === 'done')
+  const expected = handed.reduce((sum, job) => sum + job.events, 0)
+  const found = account.documents + account.rejected
+  if (expected !== found)
+    return [
+      `Elasticsearch: ${expected} records sent, but ${account.documents} documents and ${account.rejected} refused`,
+    ]
+  if (account.waiting > 0 || account.notSent > 0 || jobs.some(isOpen)) return []
+  const counted = new Map(documents.map((count) => [count.logType, count.documents + count.rejected]))
+  return records
+    .filter(({ logType, records: n }) => (counted.get(logType) ?? 0) !== n)
+    .map(
+      ({ logType, records: n }) =>
+        `Elasticsearch: ${n} records of ${logType} made, but ${counted.get(logType) ?? 0} accounted for`,
+    )
+}
+
 function jobProblems(jobs: JobRow[], unpublished: boolean): string[] {
-  const open = jobs.filter(({ status }) => status === 'ready' || status === 'running')
+  const open = jobs.filter((job) => isOpen(job) && job.stage !== 'index')
   const failed = jobs.filter(({ status }) => status === 'failed')
   const problems = failed.map(({ stage, error }) => `${stage} gave up: ${error}`)
   if (open.length > 0) problems.push(`still in work: ${[...new Set(open.map(({ stage }) => stage))].join(', ')}`)

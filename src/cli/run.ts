@@ -15,7 +15,8 @@ export async function runAll(): Promise<number> {
 export async function runStage(name: string): Promise<number> {
   if (!isStage(name))
     throw new PipelineError('usage', `there is no stage "${name}"; the stages are ${STAGE_NAMES.join(', ')}`)
-  return await serve([name])
+  // What upload hands over is indexed beside it, where an Elasticsearch is set.
+  return await serve(name === 'upload' ? ['upload', 'index'] : [name])
 }
 
 function isStage(name: string): name is StageName {
@@ -26,7 +27,9 @@ async function serve(stages: readonly StageName[]): Promise<number> {
   await using context = openContext({ console: 'stdout' })
   const { config, log, tell } = context
   await checkRules(config)
-  const { layout, start } = context.parts()
+  const { layout, ledger, indexing, start } = context.parts()
+  if (indexing === undefined && stages.length === 1 && stages.includes('index'))
+    throw new PipelineError('usage', 'no Elasticsearch is set; name it in ELASTICSEARCH_NODE (docs/elasticsearch.md)')
   const startup = log.child({ component: 'startup' })
   startup.info('configuration loaded', {
     data_dir: layout.dataDir,
@@ -34,6 +37,15 @@ async function serve(stages: readonly StageName[]): Promise<number> {
     bus: config.bus.kind,
   })
   for (const warning of config.warnings) startup.warn(warning)
+  const waiting = ledger.jobs.openBytes('index')
+  if (waiting > 0 && indexing === undefined) {
+    startup.warn(
+      'batches wait to be indexed, but no Elasticsearch is set: they stay on the disk until ELASTICSEARCH_NODE names one',
+      {
+        waiting_mb: Math.ceil(waiting / 2 ** 20),
+      },
+    )
+  }
   const stopped = untilSignal()
   const pipeline = await start(stages, { watch: stages.includes('monitor') })
   startup.info('started', { stages: stages.join(','), inbox: layout.inbox, pid: process.pid })
