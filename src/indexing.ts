@@ -16,7 +16,9 @@ export interface Indexing extends AsyncDisposable {
   /** Says no to intake while too much waits to be indexed, and to indexing while the server takes nothing. */
   mayClaim(stage: StageName): boolean
   sink(): Promise<ElasticsearchSink>
-  /** Installs the templates, sends receipts, removes what is past its time; now, and every so often. */
+  /** Installs the templates, sends receipts, removes what is past its time; once. Never throws. */
+  lookAfter(): Promise<void>
+  /** That now, and every so often. */
   startUpkeep(): void
   /** Takes out what the cluster has of a capture. */
   removeDocuments(captureId: string, notBefore?: number): Promise<number>
@@ -93,19 +95,22 @@ export function openIndexing(config: Config, ledger: Ledger, log: Log): Indexing
       log.info('deleted indices that are past their time', { indices: removed.join(' '), days: retentionDays })
   }
 
-  function tick(): void {
+  /** Never two side by side. */
+  function lookAfter(): Promise<void> {
     running ??= upkeep().finally(() => {
       running = undefined
     })
+    return running
   }
 
   return {
     eventIndex: { index: async (request) => (await sink()).index(request) },
     mayClaim: (stage) => (stage === 'index' ? (current?.isReady() ?? true) : !PAUSED.includes(stage) || mayTakeIn()),
     sink,
+    lookAfter,
     startUpkeep() {
-      tick()
-      timer = setInterval(tick, UPKEEP_EVERY_MS)
+      void lookAfter()
+      timer = setInterval(() => void lookAfter(), UPKEEP_EVERY_MS)
       timer.unref()
     },
     async removeDocuments(captureId, notBefore) {

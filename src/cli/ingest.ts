@@ -105,6 +105,9 @@ async function untilIndexed(
   })
   while (ids.some((captureId) => ledger.jobs.list({ captureId }).some(isOpen)) && indexing.mayClaim('index'))
     await new Promise((done) => setTimeout(done, 100))
+  // One that is under way may have begun before the last of it was there.
+  await indexing.lookAfter()
+  await indexing.lookAfter()
   return undefined
 }
 

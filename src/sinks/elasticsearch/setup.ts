@@ -32,6 +32,9 @@ export interface SetupResult {
   hasLifecycles: boolean
 }
 
+/** The server makes one change of its state of all that wait for it. */
+const AT_ONCE = 8
+
 export const policyName = (prefix: string) => `${prefix}-retention`
 
 /** Throws `sink_down` when the server does not answer, or refuses. */
@@ -75,12 +78,17 @@ async function install(client: Client, rules: Rules, options: SetupOptions): Pro
     client.indices.getIndexTemplate({ name: `${prefix}-*` }, { ignore: [404] }),
     ({ index_templates = [] }) => index_templates.map(({ name, index_template }: Json) => [name, index_template]),
   )
-  for (const [name, body] of Object.entries(templates.indices)) {
-    if (!isDue(name, body, indices.get(name), result)) continue
-    await client.indices.putIndexTemplate({ name, ...body } as never)
-    await extendIndices(client, body)
-    result.written.push(name)
+  const due = Object.entries(templates.indices).filter(([name, body]) => isDue(name, body, indices.get(name), result))
+  const queue = due[Symbol.iterator]()
+  async function work(): Promise<void> {
+    for (const [name, body] of queue) {
+      await client.indices.putIndexTemplate({ name, ...body } as never)
+      // Only where ours was there before can there be indices that lack a field.
+      if (indices.has(name)) await extendIndices(client, body)
+      result.written.push(name)
+    }
   }
+  await Promise.all(Array.from({ length: AT_ONCE }, work))
   return result
 }
 
