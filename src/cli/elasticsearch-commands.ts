@@ -27,6 +27,16 @@ export async function setup(): Promise<number> {
   return EXIT.ok
 }
 
+/** Needs no cluster: what is printed is imported by a person. */
+export async function kibana({ page }: { page: string }): Promise<number> {
+  if (!/^https?:\/\//i.test(page) || !URL.canParse(page))
+    throw new PipelineError('usage', `--page is "${page}"; write a URL that starts with http:// or https://`)
+  await using context = openContext({ stateless: true })
+  const { savedObjectsText } = await import('../sinks/elasticsearch/kibana/saved-objects.ts')
+  context.print(savedObjectsText({ prefix: context.config.elasticsearch.prefix, pageUrl: page }).trimEnd())
+  return EXIT.ok
+}
+
 export interface BackfillCommandOptions {
   from?: string
   to?: string

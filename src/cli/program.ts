@@ -103,6 +103,15 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .description('install the index templates; repeating it changes nothing')
     .action(does(async () => (await import('./elasticsearch-commands.ts')).setup()))
   elasticsearch
+    .command('kibana')
+    .description("print Kibana's saved objects (data views, searches, dashboards) for the indices that are set")
+    .option(
+      '--page <url>',
+      'where browsers reach our page, for links from an event to its packets',
+      'http://127.0.0.1:8080',
+    )
+    .action(does(async (options: { page: string }) => (await import('./elasticsearch-commands.ts')).kibana(options)))
+  elasticsearch
     .command('backfill')
     .description('load what is in the tables already; events that are there are left as they are')
     .option('--from <time>', 'events from this time on (UTC)')

@@ -1,4 +1,4 @@
-/** `run`: all five stages and the inbox, until a signal. `stage NAME`: one of them. */
+/** `run`: all stages and the inbox, until a signal. `stage NAME`: one of them. */
 
 import { constants } from 'node:os'
 import { relative } from 'node:path'

@@ -10,7 +10,7 @@ import type { TableField } from '../../../stages/upload/rules/table.ts'
 import { toMicros } from '../../../stages/upload/rules/values.ts'
 import type { Rules } from '../../../stages/upload/rules.ts'
 import { type AddressBook, openAddressBook } from './addresses.ts'
-import { addTo, compileFill, type Fill, INVALID_TAG, type Json } from './mapping/compile.ts'
+import { addTo, compileFill, type Fill, flatten, INVALID_TAG, type Json } from './mapping/compile.ts'
 import { isoTime, type Raw, type Value } from './mapping/rules.ts'
 import { commonFields, type LogPlan, planOf, tupleOf } from './mapping/table.ts'
 
@@ -60,7 +60,8 @@ function compileDocument(plan: LogPlan, book: AddressBook): MakeDocument {
   const constants = Object.entries(log.set ?? {}).map(([target, value]) => ({ path: target.split('.'), value }))
   const timeField = plan.table.time?.raw ?? 'ts'
 
-  return (record, { eventId, source, captureId, captureName, ingested }) => {
+  return (given, { eventId, source, captureId, captureName, ingested }) => {
+    const record = flatten(given)
     const event: Json = { id: eventId, kind: log.kind ?? 'event', module: 'zeek', provider: 'zeek', dataset, ingested }
     if (log.category !== undefined) event.category = log.category
     if (log.type !== undefined) event.type = log.type

@@ -100,11 +100,11 @@ export function templatesOf(rules: Rules, { prefix, shards, replicas, lifecycle 
 
 /** All fields that documents of a log type may have: dotted name → kind. */
 export function fieldsOf(rules: Rules, logType: string): Map<string, Kind> {
-  return new Map([...ecsFields, ...planOf(rules, logType).own, ['zeek.session_id', 'keyword']])
+  return new Map([...ecsFields, ...planOf(rules, logType).own])
 }
 
 function ecsMapping(): Json {
-  return nested([...ecsFields, ['zeek.session_id', 'keyword']], { [EXTRA]: FLATTENED })
+  return nested([...ecsFields], { [EXTRA]: FLATTENED })
 }
 
 function ownMapping(rules: Rules, logType: string): Json {

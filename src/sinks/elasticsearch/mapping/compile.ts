@@ -33,37 +33,46 @@ export function compileFill(plan: LogPlan, book: AddressBook, handled: ReadonlyS
   const isUnknownLog = !plan.isKnown
 
   function fill(doc: Json, record: Raw): void {
-    fillFrom(doc, record, record, '', 0)
-    for (const move of derive) move(doc, undefined, record)
-  }
-
-  function fillFrom(doc: Json, part: Raw, record: Raw, prefix: string, depth: number): void {
-    for (const key in part) {
-      const value = part[key]
+    for (const field in record) {
+      const value = record[field]
       if (value === null || value === undefined) continue
-      const field = prefix === '' ? key : prefix + key
       const known = moves.get(field)
       if (known !== undefined) for (const move of known) move(doc, value, record)
-      else if (handled.has(field)) continue
-      else if (isNested(value) && depth < MAX_DEPTH) fillFrom(doc, value, record, `${field}.`, depth + 1)
-      else putExtra(doc, field, value, isUnknownLog ? plan.stream : undefined)
+      else if (!handled.has(field)) putExtra(doc, field, value, isUnknownLog ? plan.stream : undefined)
     }
+    for (const move of derive) move(doc, undefined, record)
   }
 
   return fill
 }
 
+/** Under Zeek's dotted names, as flat records have them. */
+export function flatten(record: Raw): Raw {
+  for (const field in record) if (isNested(record[field])) return flattenInto(Object.create(null), record, '', 0)
+  return record
+}
+
+function flattenInto(flat: Json, part: Raw, prefix: string, depth: number): Json {
+  for (const key in part) {
+    const value = part[key]
+    const field = prefix + key
+    if (isNested(value) && depth < MAX_DEPTH) flattenInto(flat, value, `${field}.`, depth + 1)
+    else flat[field] = value
+  }
+  return flat
+}
+
 function isNested(value: Value): boolean {
-  return typeof value === 'object' && !Array.isArray(value)
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 /** What no field is declared for: scalars and lists of them as they are, deeper things as JSON text. */
 function putExtra(doc: Json, field: string, value: Value, stream: string | undefined): void {
   const home = objectIn(objectIn(doc, 'zeek'), stream ?? EXTRA.slice('zeek.'.length))
-  home[field.length > MAX_KEY ? field.slice(0, MAX_KEY) : field] = flat(value)
+  home[field === '__proto__' ? '__proto' : field.slice(0, MAX_KEY)] = shallow(value)
 }
 
-function flat(value: Value): Value {
+function shallow(value: Value): Value {
   if (Array.isArray(value)) return value.map((each) => (isScalar(each) ? each : JSON.stringify(each)))
   return isScalar(value) ? value : JSON.stringify(value)
 }

@@ -77,12 +77,14 @@ export interface LogPlan {
 }
 
 const NO_MAPPING: LogMapping = {}
-/** What `zeek.` has besides streams. */
-const TAKEN = new Set(['session_id', 'extra'])
+/** What `zeek.` has besides streams, and what every object of JavaScript has. */
+function isTaken(logType: string): boolean {
+  return ['session_id', 'extra'].includes(logType) || logType in {}
+}
 
 export function planOf(rules: Rules, logType: string): LogPlan {
   const log = Object.hasOwn(mapping.logs, logType) ? (mapping.logs[logType] as LogMapping) : NO_MAPPING
-  const stream = log.stream ?? (TAKEN.has(logType) ? `log_${logType}` : logType)
+  const stream = log.stream ?? (isTaken(logType) ? `log_${logType}` : logType)
   const table = tableOf(rules, logType)
   const schema = Object.hasOwn(rules.schema, logType) ? (rules.schema[logType] ?? {}) : {}
   const handled = new Set(commonFields(table))
