@@ -98,11 +98,6 @@ export function templatesOf(rules: Rules, { prefix, shards, replicas, lifecycle 
   }
 }
 
-/** All fields that documents of a log type may have: dotted name → kind. */
-export function fieldsOf(rules: Rules, logType: string): Map<string, Kind> {
-  return new Map([...ecsFields, ...planOf(rules, logType).own])
-}
-
 function ecsMapping(): Json {
   return nested([...ecsFields], { [EXTRA]: FLATTENED })
 }
@@ -119,7 +114,7 @@ function unknownLogMapping(): Json {
   }
 }
 
-export const RECEIPT_FIELDS: Readonly<Record<string, Kind>> = {
+const RECEIPT_FIELDS: Readonly<Record<string, Kind>> = {
   '@timestamp': 'date',
   'event.kind': 'keyword',
   'event.dataset': 'keyword',

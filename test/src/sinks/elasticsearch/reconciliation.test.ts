@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { EventChunk } from '../../../../stages/ports.ts'
 import { isIn, networkAddress, parseAddress, parseNetwork } from '../../../../stages/upload/rules/address.ts'
+import { PipelineError } from '../../../../state/errors.ts'
 import { makeHome } from '../../../support/cli.ts'
 import {
   ask,
@@ -73,7 +74,7 @@ async function reconcile(chunks: EventChunk[]): Promise<number> {
   const sink = await openSink(bench, sinkOptions(url, prefix))
   const { result, stagingDir } = await writeChunks(chunks, { localNetworks: LOCAL_NETWORKS })
   const deadLetterFile = join(bench.layout.spool, 'dead')
-  const indexed = await sink.index({ chunks, deadLetterFile, signal: new AbortController().signal })
+  const indexed = await untilTaken(() => sink.index({ chunks, deadLetterFile, signal: new AbortController().signal }))
   expect(existsSync(deadLetterFile) ? readFileSync(deadLetterFile, 'utf8') : '').toBe('')
   for (const [i, { rows }] of result.chunks.entries()) expect(indexed.chunks[i]?.documents).toBe(rows)
 
@@ -132,6 +133,17 @@ async function reconcile(chunks: EventChunk[]): Promise<number> {
     }
   }
   return compared
+}
+
+/** As the runner does: a server that is too slow for now (here, with hundreds of indices to make) is asked again. */
+async function untilTaken<T>(send: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await send()
+    } catch (error) {
+      if (!(error instanceof PipelineError && error.code === 'sink_down') || attempt === 8) throw error
+    }
+  }
 }
 
 /** Addresses by value, since there are several ways to write one of version 6. */
