@@ -172,7 +172,15 @@ async function dropToSearchable(): Promise<void> {
     FLUSH_INTERVAL_SECONDS: '1',
   })
   const capture = join(home.dir, 'big.pcap')
-  execFileSync('python3', [GENERATOR, '--corpus', join(GENERATOR, '../../corpus'), '--size', `${values['capture-mb']}MB`, '--out', capture])
+  execFileSync('python3', [
+    GENERATOR,
+    '--corpus',
+    join(GENERATOR, '../../corpus'),
+    '--size',
+    `${values['capture-mb']}MB`,
+    '--out',
+    capture,
+  ])
   const service = home.start('run')
   // Templates are there and the inbox is watched before the clock starts.
   while (

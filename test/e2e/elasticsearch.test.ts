@@ -126,6 +126,7 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
     const { code, stdout } = await late.run('ingest', SAMPLE)
     expect(code).toBe(0)
     expect(stdout).toContain('Elasticsearch: 0 documents, 0 refused, 52 waiting')
+    expect((await late.run('captures')).stdout).toContain('done (52 to be indexed)')
     const log = readFileSync(join(late.dataDir, 'log/pipeline.log'), 'utf8')
     expect(log.match(/nothing is indexed until/g)).toHaveLength(1)
     expect(readdirSync(join(late.dataDir, 'spool/batches'))).toHaveLength(1)

@@ -25,7 +25,7 @@ import { startNode } from './elasticsearch/node.ts'
 import { type Answer, SOCKET_NAME } from './elasticsearch/shared.ts'
 import { recordingLog, type TestBench } from './pipeline.ts'
 
-export { type Node, startNode } from './elasticsearch/node.ts'
+export { startNode } from './elasticsearch/node.ts'
 
 export const LOCAL_NETWORKS = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7', 'fe80::/10']
 
