@@ -67,11 +67,11 @@ const ANY_LOG = [
   'network.direction',
 ]
 
-async function reconcile(chunks: EventChunk[]): Promise<number> {
+async function reconcile(chunks: EventChunk[], maxIndices = 1000): Promise<number> {
   const url = await nodeForTests()
   const prefix = uniquePrefix()
   const bench = testBench()
-  const sink = await openSink(bench, sinkOptions(url, prefix))
+  const sink = await openSink(bench, sinkOptions(url, prefix, { maxIndices }))
   const { result, stagingDir } = await writeChunks(chunks, { localNetworks: LOCAL_NETWORKS })
   const deadLetterFile = join(bench.layout.spool, 'dead')
   const indexed = await untilTaken(() => sink.index({ chunks, deadLetterFile, signal: new AbortController().signal }))
@@ -97,7 +97,8 @@ async function reconcile(chunks: EventChunk[]): Promise<number> {
       const isPort = field.endsWith('.port') && columns.has('protocol')
       const some = `${column} IS NOT NULL AND ${column}::VARCHAR <> ''${isPort ? " AND protocol IS DISTINCT FROM 'icmp'" : ''}`
       const sql = await query(`SELECT ${column} AS term, count(*) AS n FROM ${table} WHERE ${some} GROUP BY 1`)
-      const expected = new Map(sql.map(({ term, n }) => [canonical(term), n]))
+      const expected = new Map<string, number>()
+      for (const { term, n } of sql) expected.set(canonical(term), (expected.get(canonical(term)) ?? 0) + (n as number))
       const { aggregations } = await ask(url, `${indices}/_search`, {
         size: 0,
         aggs: { t: { terms: { field, size: 20_000 } } },
@@ -149,7 +150,9 @@ async function untilTaken<T>(send: () => Promise<T>): Promise<T> {
 /** Addresses by value, since there are several ways to write one of version 6. */
 function canonical(term: unknown): string {
   const address = typeof term === 'string' ? parseAddress(term) : undefined
-  return address === undefined ? String(term) : String(networkAddress(address).bits)
+  if (address === undefined) return String(term)
+  const { version, bits } = networkAddress(address)
+  return `IPv${version} ${bits}`
 }
 
 function isWithin(ip: string, network: ReturnType<typeof parseNetwork>): boolean {
@@ -174,7 +177,8 @@ describe.skipIf(why)(`Elasticsearch answers as SQL does${why}`, () => {
       const chunks = traces.flatMap((trace, i) =>
         chunksIn(join(LOGS, trace), i.toString(16).padStart(6, '0').padEnd(64, 'f')),
       )
-      expect(await reconcile(chunks)).toBeGreaterThan(300)
+      // Traces of thirty years: a node of this size need not hold an index for each month of each log type.
+      expect(await reconcile(chunks, 40)).toBeGreaterThan(300)
     },
   )
 })
