@@ -131,9 +131,9 @@ function makeBodies(chunks: EventChunk[], prefix: string): string[] {
     body = []
     bytes = 0
   }
-  for (const { path, logType, captureId, source, firstOrdinal } of chunks) {
+  for (const { path, logType, captureId = '', source, firstOrdinal } of chunks) {
     for (const [i, line] of readFileSync(path, 'utf8').trim().split('\n').entries()) {
-      const eventId = `${captureId = ''.slice(0, 24)}-${logType}-${firstOrdinal + i}`
+      const eventId = `${captureId.slice(0, 24)}-${logType}-${firstOrdinal + i}`
       const { text, period } = documents.of(logType)(JSON.parse(line), {
         eventId,
         source,
