@@ -278,13 +278,18 @@ describe.skipIf(whyOwn)(`a commit whose answer is lost${whyOwn}`, () => {
     await handOn(host, [jobFor('convert', 'e'), jobFor('convert', 'f')])
     for (const where of ['answer', 'request'] as const) {
       const [job] = (await claimed(host, 'convert')) as [Job]
+      // What else this process commits now and then (marks that were read) is behind it.
+      await new Promise((resolve) => setTimeout(resolve, 1500))
       const giveUp = new AbortController()
       const before = async () => giveUp.abort(new Error('the process stops'))
       proxy.cut({ apiKey: END_TXN, where, times: 1000, before })
+      // Longer than a commit is asked for when nobody waits any more; then others may commit.
+      const through = setTimeout(() => proxy.cut({ apiKey: END_TXN, where, times: 0 }), 6000)
       const completion = completionOf('convert', [job], { facts }, host.layout)
       await expect(host.bus.complete(completion, { signal: giveUp.signal })).rejects.toMatchObject({
         code: 'bus_unavailable',
       })
+      clearTimeout(through)
       proxy.cut({ apiKey: END_TXN, where, times: 0 })
       // It may have been made: nobody else gets the job, however late it is.
       expect(host.ledger.jobs.reclaim(Date.now() + 3600_000)).toBe(0)
