@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { openKafkaBus } from '../../../../src/bus/kafka/bus.ts'
@@ -12,6 +12,7 @@ import { completionOf } from '../../../../stages/runner.ts'
 import type { Fact } from '../../../../state/completion.ts'
 import type { Job, NewJob, StageName } from '../../../../state/job.ts'
 import { openLedger } from '../../../../state/ledger.ts'
+import { processIdentity } from '../../../../state/process-identity.ts'
 import {
   arrivalOf,
   type BusHost,
@@ -33,7 +34,11 @@ const whyOwn = await skipReason({ own: true })
 
 interface World extends BusUnderTest {
   config: ReturnType<typeof busOf>
-  host(options?: { stages?: StageName[]; ledger?: 'same' | 'own' }): Promise<BusHost & { lines: string[] }>
+  host(options?: {
+    stages?: StageName[]
+    ledger?: 'same' | 'own'
+    intervalMs?: number
+  }): Promise<BusHost & { lines: string[] }>
 }
 
 function worldOn(bootstrap: string, settings: Record<string, string> = {}): World {
@@ -45,13 +50,13 @@ function worldOn(bootstrap: string, settings: Record<string, string> = {}): Worl
   return {
     config,
     hasLedgers: true,
-    async host({ stages = ['convert'] as StageName[], ledger: which = 'same' } = {}) {
+    async host({ stages = ['convert'] as StageName[], ledger: which = 'same', intervalMs = 300 } = {}) {
       const own = which === 'same' ? (opened.get('same') ?? newLedger()) : newLedger()
       opened.set(which, own)
       const log = recordingLog()
       const bus = openKafkaBus({
         ...{ ...own, config, log, leaseMs: 30_000 },
-        flush: { bufferBytes: 0, intervalMs: 300, events: 0 },
+        flush: { bufferBytes: 0, intervalMs, events: 0 },
         rules: { localNetworks: [] },
       })
       onTestFinished(async () => {
@@ -210,6 +215,92 @@ describe.skipIf(why)(`events on a bus${why}`, () => {
     const headers = Object.fromEntries((records[0]?.headers ?? []).map((pair) => pair.map(String)))
     expect(headers).toMatchObject({ capture: captureId, log: 'conn', source: 'site' })
     expect(readdirSync(join(host.layout.spool, 'batches'))).toEqual([])
+  })
+})
+
+describe.skipIf(why)(`a batch of live events${why}`, () => {
+  async function collecting(settings: { intervalMs: number }) {
+    const world = await openWorld({ KAFKA_PARTITIONS: '2' })
+    const host = await world.host({ stages: ['upload'], ...settings })
+    const cluster = openCluster(clientOptions(world.config))
+    onTestFinished(() => cluster.close())
+    const topic = world.config.topicsRaw[0] as string
+    const sensor = createProducer(cluster, { transactionId: `${topic}-sensor`, compression: 'lz4' })
+    let next = 0
+    const send = async (n: number) =>
+      await sensor.transact(never, ({ send: produce }) =>
+        produce(
+          Array.from({ length: n }, () => ({
+            ...{ topic, partition: next % 2 },
+            value: Buffer.from(`{"dns":{"ts":1,"uid":"C${next++}"}}`),
+          })),
+        ),
+      )
+    await send(40)
+    return { host, send, sent: () => next }
+  }
+
+  const spoolOf = ({ layout }: BusHost) => join(layout.spool, 'batches')
+  const uidsOf = ({ layout }: BusHost, { input }: Job) => {
+    const { dir, chunks } = input as Batch
+    const text = chunks.map(({ file }) => readFileSync(join(layout.dataDir, dir, file), 'utf8')).join('')
+    return [...text.matchAll(/"uid":"(C\d+)"/g)].map(([, uid]) => uid).sort()
+  }
+  const uids = (n: number) => Array.from({ length: n }, (_, index) => `C${index}`).sort()
+  const isCollecting = ({ bus }: BusHost) => (bus.counters().kafka_buffered_bytes ?? 0) > 0
+
+  it('is collected anew when its files were taken away, each event once', async () => {
+    const { host } = await collecting({ intervalMs: 2000 })
+    await until(() => isCollecting(host), 'events')
+    for (const name of readdirSync(spoolOf(host))) rmSync(join(spoolOf(host), name), { recursive: true })
+    const [job] = (await claimed(host, 'upload')) as [Job]
+    expect(uidsOf(host, job)).toEqual(uids(40))
+    expect(host.lines.join('\n')).toContain('given up, to be read again')
+  })
+
+  it('is collected anew when its lease ran out while the process stood still', async () => {
+    const { host, send } = await collecting({ intervalMs: 2500 })
+    await until(() => isCollecting(host), 'events')
+    const [before] = readdirSync(spoolOf(host))
+    expect(host.ledger.jobs.reclaim(Date.now() + 3600_000)).toBe(1)
+    await send(10)
+    const [job] = (await claimed(host, 'upload')) as [Job]
+    expect((job.input as Batch).dir).not.toContain(before)
+    const all = uidsOf(host, job)
+    // The last ten may be in the next batch.
+    if (all.length < 50) {
+      await complete(host, job)
+      all.push(...uidsOf(host, ((await claimed(host, 'upload')) as [Job])[0]))
+    }
+    expect(all.sort()).toEqual(uids(50))
+  })
+
+  it('is read again when its job is gone from the ledger, with what was read since', async () => {
+    const { host, send } = await collecting({ intervalMs: 300 })
+    const stream = () => host.ledger.jobs.list().filter(({ stage, status }) => stage === 'upload' && status === 'ready')
+    await until(() => stream().length === 1 && !isCollecting(host), 'a batch')
+    const key = stream()[0]?.key as string
+    await send(10)
+    host.ledger.jobs.drop('upload', key, `stream ${processIdentity()}`)
+    const all: (string | undefined)[] = []
+    await until(async () => {
+      for (const job of host.bus.claim({ stage: 'upload', leaseMs: 30_000 })) {
+        all.push(...uidsOf(host, job))
+        await complete(host, job)
+      }
+      return all.length >= 50
+    }, 'all events')
+    expect(all.sort()).toEqual(uids(50))
+  })
+
+  it('whose upload is finished is not read again by whoever comes next', async () => {
+    const { host, sent } = await collecting({ intervalMs: 200 })
+    const [job] = (await claimed(host, 'upload')) as [Job]
+    await complete(host, job)
+    await until(() => host.bus.counters().kafka_lag === 0, 'the end of the topic')
+    expect(uidsOf(host, job)).toHaveLength(sent())
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    expect(host.bus.claim({ stage: 'upload', leaseMs: 1000 })).toEqual([])
   })
 })
 
