@@ -16,6 +16,7 @@ import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 import { createPublished, type Published } from './published.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
+import { createSinks, type Sinks } from './sinks.ts'
 
 export interface Ledger extends Disposable {
   /** Which ledger this is, among those that share a bus. */
@@ -26,6 +27,7 @@ export interface Ledger extends Disposable {
   readonly artifacts: Artifacts
   readonly published: Published
   readonly prepared: Prepared
+  readonly sinks: Sinks
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
   /**
@@ -60,6 +62,7 @@ export function openLedger(path: string): Ledger {
   const artifacts = createArtifacts(db)
   const published = createPublished(db)
   const prepared = createPrepared(db)
+  const sinks = createSinks(db)
 
   function position(topic: string): number {
     const query = db.prepare(`SELECT position FROM bus_positions WHERE topic = ?`).pluck()
@@ -84,6 +87,7 @@ export function openLedger(path: string): Ledger {
         jobs: jobs.list({ captureId }),
         unpublished: commits.pending(captureId),
         onTheBus: published.open(captureId),
+        documents: sinks.countsOf('elasticsearch', captureId),
       })
     })()
   }
@@ -92,15 +96,17 @@ export function openLedger(path: string): Ledger {
     const capture = captures.get(captureId)
     if (capture === undefined || capture.state === 'empty' || isBeingRemoved(capture.state)) return
     const open = jobs.list({ captureId })
-    const busy =
-      open.some(({ status }) => isOpen(status)) || commits.pending(captureId) || published.open(captureId) > 0
+    // What waits for a server that is down does not keep a capture from being done: its receipt tells of it.
+    const isBusy = open.some(({ stage, status }) => stage !== 'index' && isOpen(status))
+    const busy = isBusy || commits.pending(captureId) || published.open(captureId) > 0
     if (busy) {
       if (capture.state !== 'accepted') captures.setState(captureId, 'accepted')
       return
     }
     published.removeOf(captureId)
-    if (open.some(({ status }) => status === 'failed')) captures.setState(captureId, 'failed')
-    else captures.setState(captureId, receipt(captureId).balanced ? 'done' : 'unbalanced')
+    const isFailed = open.some(({ status }) => status === 'failed')
+    const state = isFailed ? 'failed' : receipt(captureId).balanced ? 'done' : 'unbalanced'
+    if (state !== capture.state) captures.setState(captureId, state)
   }
 
   return {
@@ -111,7 +117,8 @@ export function openLedger(path: string): Ledger {
     artifacts,
     published,
     prepared,
-    ...createApplication({ jobs, captures, commits, artifacts, published, prepared, settle }),
+    sinks,
+    ...createApplication({ jobs, captures, commits, artifacts, published, prepared, sinks, settle }),
     position,
     setPosition,
     transaction: (change) => db.transaction(change).immediate(),

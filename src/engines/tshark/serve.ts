@@ -24,7 +24,7 @@ export interface Handlers {
 }
 
 /** What a task leaves behind is given back before the next one, where it is more than this. */
-const GARBAGE_BYTES = 24 << 20
+const GARBAGE_BYTES = 20 << 20
 
 export function serve(handlers: Handlers): void {
   // Small buffers are slices of a shared block, and one that lives long keeps its whole block alive: with Node's
