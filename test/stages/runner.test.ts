@@ -247,8 +247,8 @@ describe('a commit of which nobody knows whether it was made', () => {
     await sweep({ stages: [stage], bus, ledger, layout, log: bench.log })
     expect(statusOf(bench, 'a')).toBe('running')
     expect(existsSync(join(workDir, 'file'))).toBe(true)
-    const [{ completion }] = ledger.prepared.takeAbandoned(new Set()) as [{ completion: { lease: string } }]
-    expect(ledger.transaction(() => ledger.applyPrepared(completion.lease, () => true))).toBe(true)
+    const lease = ledger.prepared.takeAbandoned(new Set())[0]?.completion.lease as string
+    expect(ledger.transaction(() => ledger.applyPrepared(lease, () => true))).toBe(true)
     expect(statusOf(bench, 'a')).toBe('done')
     expect(ledger.artifacts.isKept(relative(layout.dataDir, workDir))).toBe(true)
   })
