@@ -313,7 +313,7 @@ export const settings = z.object({
   ),
   KAFKA_FETCH_MAX_MB: kafka(
     wholeNumber(1, 1024),
-    '16',
+    '4',
     'The most that one request for messages brings; one message that is larger still comes alone.',
     mb,
   ),

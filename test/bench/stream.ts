@@ -90,7 +90,13 @@ async function run(bootstrap: string, scenario: Scenario): Promise<string> {
   const dataDir = join(home, 'data')
   const env = {
     ...{ PATH: process.env.PATH, HOME: home, DATA_DIR: dataDir, BUS: 'kafka', KAFKA_BROKERS: bootstrap },
-    ...{ LOG_FILE: 'off', ...settings, ...Object.fromEntries(values.set.map((each) => each.split('='))) },
+    ...{
+      LOG_FILE: 'off',
+      ...settings,
+      ...Object.fromEntries(
+        values.set.map((each) => [each.slice(0, each.indexOf('=')), each.slice(each.indexOf('=') + 1)]),
+      ),
+    },
   }
   const start = Date.now()
   const children = Array.from({ length: processes }, () => startStream(env, home))
