@@ -4,18 +4,21 @@
  * Its parts share one connection, so that `transaction` makes several of their changes one.
  */
 
+import { type Accounts, createAccounts } from './accounts.ts'
 import { createApplication } from './application.ts'
 import { type Artifacts, createArtifacts } from './artifacts.ts'
 import { type Captures, createCaptures, isBeingRemoved } from './captures.ts'
 import { type Commits, createCommits } from './commits.ts'
 import type { Completion } from './completion.ts'
 import { type Database, openDatabase } from './database.ts'
+import { createDesk, type Desk } from './desk.ts'
 import { isOpen, type StageName } from './job.ts'
 import { createJobs, type Jobs } from './jobs.ts'
 import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 import { createPublished, type Published } from './published.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
+import { createWatchLists, type WatchLists } from './watch-lists.ts'
 
 export interface Ledger extends Disposable {
   /** Which ledger this is, among those that share a bus. */
@@ -26,6 +29,9 @@ export interface Ledger extends Disposable {
   readonly artifacts: Artifacts
   readonly published: Published
   readonly prepared: Prepared
+  readonly watch: WatchLists
+  readonly accounts: Accounts
+  readonly desk: Desk
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
   /**
@@ -44,6 +50,8 @@ export interface Ledger extends Disposable {
   position(topic: string): number
   setPosition(topic: string, position: number): void
   receipt(captureId: string): Receipt
+  /** Differs from an earlier answer when anything in the ledger has changed, by this process or another. */
+  changes(): string
   /** Stores how a capture ended, once nothing of it is in work any more. Part of the caller's transaction. */
   settle(captureId: string): void
   /** Takes a named lock; false when a living process holds it. */
@@ -60,6 +68,7 @@ export function openLedger(path: string): Ledger {
   const artifacts = createArtifacts(db)
   const published = createPublished(db)
   const prepared = createPrepared(db)
+  const ownChanges = db.prepare(`SELECT total_changes()`).pluck()
 
   function position(topic: string): number {
     const query = db.prepare(`SELECT position FROM bus_positions WHERE topic = ?`).pluck()
@@ -111,6 +120,10 @@ export function openLedger(path: string): Ledger {
     artifacts,
     published,
     prepared,
+    watch: createWatchLists(db),
+    accounts: createAccounts(db),
+    desk: createDesk(db),
+    changes: () => `${db.pragma('data_version', { simple: true })}.${ownChanges.get()}`,
     ...createApplication({ jobs, captures, commits, artifacts, published, prepared, settle }),
     position,
     setPosition,

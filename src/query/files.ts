@@ -54,7 +54,7 @@ async function filesBelow(dir: string, depth: number, counts: (name: string) => 
 }
 
 /** Retention may remove a file or a folder at any moment; what is gone is not part of the dataset. */
-async function describe(path: string): Promise<DataFile | undefined> {
+export async function describe(path: string): Promise<DataFile | undefined> {
   try {
     const { size, mtimeMs } = await lstat(path)
     return { path, bytes: size, mtimeMs }

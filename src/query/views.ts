@@ -72,7 +72,8 @@ async function createView(connection: DuckDBConnection, name: string, sql: strin
   }
 }
 
-function typeSql(groups: readonly SchemaGroup[], columns: readonly Column[]): string {
+/** The rows of these groups with these columns, as one SELECT. */
+export function typeSql(groups: readonly SchemaGroup[], columns: readonly Column[]): string {
   if (groups.length === 0) return `SELECT ${columns.map(nullAs).join(', ')} WHERE false`
   return groups.map((group) => groupSql(group, columns)).join('\nUNION ALL\n')
 }
