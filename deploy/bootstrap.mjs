@@ -20,6 +20,7 @@ import { ensureEngine } from './bootstrap/engine.mjs'
 import { withLock } from './bootstrap/lock.mjs'
 import { arePackagesInstalled, findRuntime, installPackages } from './bootstrap/packages.mjs'
 import { SetupError, say } from './bootstrap/say.mjs'
+import { ensureTestTools } from './bootstrap/test-tools.mjs'
 import { runTests } from './bootstrap/tests.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -59,6 +60,7 @@ async function test(args) {
     broken = 'the sources do not compile'
   }
   await ensureEngine(root)
+  await ensureTestTools()
   return runTests(root, args, broken)
 }
 

@@ -1,6 +1,7 @@
 /**
- * The configuration: `.env` of the working directory and the environment in, which wins; one frozen, typed tree
- * out. Read once; parts of it are handed down, and nothing else reads the environment.
+ * The configuration: the file of `--config`, `.env` of the working directory and the environment in, the later winning
+ * over the earlier; one frozen, typed tree out. Read once; parts of it are handed down, and nothing else reads the
+ * environment.
  */
 
 import { availableParallelism } from 'node:os'
@@ -17,6 +18,8 @@ export interface ConfigOptions {
   cwd?: string
   /** A settings file to read instead of `.env`; it has to be there. */
   envFile?: string
+  /** A config.json as zeek-kafka-parquet has it, below `.env`; it has to be there. */
+  configFile?: string
 }
 
 /** One setting as it took effect, its secrets masked. */
@@ -30,7 +33,7 @@ export interface EffectiveSetting {
 type Tree = ReturnType<typeof treeOf>
 
 export interface Config extends Tree {
-  /** What a start should say of settings that are accepted and have no effect in this version. */
+  /** What a start should say of settings that are accepted and have no effect, or one that is not meant. */
   readonly warnings: readonly string[]
   readonly settings: readonly EffectiveSetting[]
 }
@@ -43,9 +46,19 @@ const SHOWN_CHARACTERS = 80
 const SECRET_NAME = /PASSWORD|SECRET|TOKEN|KEY(?<!_TLS_KEY)/
 
 /** @throws PipelineError config_invalid, which lists every problem at once. */
-export function loadConfig({ env = process.env, cwd = process.cwd(), envFile }: ConfigOptions = {}): Config {
+export function loadConfig({
+  env = process.env,
+  cwd = process.cwd(),
+  envFile,
+  configFile,
+}: ConfigOptions = {}): Config {
   const file = resolve(cwd, envFile ?? '.env')
-  const { texts, problems } = gatherTexts({ env, envFile: file, required: envFile !== undefined })
+  const { texts, problems, warnings } = gatherTexts({
+    env,
+    envFile: file,
+    required: envFile !== undefined,
+    configFile: configFile === undefined ? undefined : resolve(cwd, configFile),
+  })
   const parsed = settings.safeParse(Object.fromEntries(Object.entries(texts).map(([name, { text }]) => [name, text])))
   if (!parsed.success) {
     problems.push(
@@ -56,7 +69,7 @@ export function loadConfig({ env = process.env, cwd = process.cwd(), envFile }: 
   const tree = treeOf(parsed.data, cwd, env.PATH ?? '')
   problems.push(...conflictsIn(parsed.data, tree))
   if (problems.length > 0) throw invalid(problems)
-  return deepFreeze({ ...tree, warnings: warningsOf(tree), settings: effectiveSettings(texts, tree) })
+  return deepFreeze({ ...tree, warnings: [...warnings, ...warningsOf(tree)], settings: effectiveSettings(texts, tree) })
 }
 
 /** The settings in effect, each with its source; secrets and credentials within addresses are masked. */
@@ -92,6 +105,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       zeekPath: file(values.ZEEK_PATH),
       zeekScript: isZeekName(values.ZEEK_SCRIPT) ? values.ZEEK_SCRIPT : file(values.ZEEK_SCRIPT),
       packetLog: values.PACKET_LOG,
+      smbCommandLog: values.SMB_CMD_LOG,
       /** The PATH on which an engine is looked for. */
       searchPath,
     },
@@ -203,10 +217,11 @@ function effectiveSettings(texts: Texts, { dataDir, inboxDir, parquetDir, stateD
 }
 
 function describeIssue(name: SettingName, message: string, texts: Texts): string {
-  const { text = '', source } = texts[name] ?? {}
+  const { text = '', source, at } = texts[name] ?? {}
   const shown = text.length > SHOWN_CHARACTERS ? `${text.slice(0, SHOWN_CHARACTERS)}…` : text
   const place = source === 'environment' ? 'the environment' : source
-  return `${name} in ${place} is ${JSON.stringify(mask(name, shown))}; it ${message}`
+  const where = at === undefined ? `${name} in ${place}` : `${at} (${name})`
+  return `${where} is ${JSON.stringify(mask(name, shown))}; it ${message}`
 }
 
 function mask(name: string, text: string): string {

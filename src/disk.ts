@@ -16,11 +16,12 @@ export interface DiskGuard {
 }
 
 export function createDiskGuard({
-  dataDir,
+  dirs,
   floorBytes,
   log,
 }: {
-  dataDir: string
+  /** They may lie on several disks; the fullest counts. */
+  dirs: readonly string[]
   floorBytes: number
   log: Log
 }): DiskGuard {
@@ -30,8 +31,7 @@ export function createDiskGuard({
   function look(): void {
     if (performance.now() - lookedAt < LOOK_EVERY_MS) return
     lookedAt = performance.now()
-    const { bavail, bsize } = statfsSync(dataDir)
-    const free = bavail * bsize
+    const free = Math.min(...dirs.map(freeBytes))
     if (free < floorBytes === paused) return
     paused = !paused
     const values = { free_mb: Math.round(free / MB), floor_mb: Math.round(floorBytes / MB) }
@@ -46,4 +46,9 @@ export function createDiskGuard({
       return !(paused && PAUSED.includes(stage))
     },
   }
+}
+
+function freeBytes(dir: string): number {
+  const { bavail, bsize } = statfsSync(dir)
+  return bavail * bsize
 }

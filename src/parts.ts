@@ -12,18 +12,21 @@ import type { Engine, EventSink, Log } from '../stages/ports.ts'
 import type { Stage } from '../stages/stage.ts'
 import { loadRules } from '../stages/upload/rules.ts'
 import type { StageName } from '../state/job.ts'
-import { type Layout, layoutOf, makeLayout } from '../state/layout.ts'
+import { type Layout, layoutOf, makeLayout, withSpoolOf } from '../state/layout.ts'
 import { type Ledger, openLedger } from '../state/ledger.ts'
 import { createEmbeddedBus } from './bus/embedded.ts'
 import type { KafkaBusOptions } from './bus/kafka/bus.ts'
 import type { Config } from './config.ts'
 import { createInspector } from './intake/inspector.ts'
+import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
 
 export interface Parts extends Disposable {
   ledger: Ledger
   layout: Layout
   stages: Stage[]
+  /** One for the process; whoever starts no pipeline closes it. */
+  bus(): Promise<Bus>
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -36,9 +39,10 @@ export function layoutFrom({ dataDir, inboxDir, parquetDir, stateDir }: Config):
 }
 
 export function openParts(config: Config, log: Log): Parts {
-  const layout = layoutFrom(config)
-  makeLayout(layout)
-  const ledger = openLedger(layout.ledger)
+  const places = layoutFrom(config)
+  makeLayout(places)
+  const ledger = openLedger(places.ledger)
+  const layout = withSpoolOf(places, ledger.id)
   const stages = createStages(
     {
       ledger,
@@ -56,14 +60,16 @@ export function openParts(config: Config, log: Log): Parts {
       flush: config.upload.flush,
     },
   )
+  const bus = once(() => openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }))
   return {
     ledger,
     layout,
     stages,
+    bus,
     start: async (run, { watch }) =>
       await startPipeline({
         ledger,
-        bus: await openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }),
+        bus: await bus(),
         layout,
         log,
         stages,
@@ -130,15 +136,4 @@ function lazySink({ upload, rules }: Config): EventSink {
     return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
   })
   return { write: async (request) => (await sink()).write(request) }
-}
-
-function once<T>(make: () => Promise<T>): () => Promise<T> {
-  let made: Promise<T> | undefined
-  return () => {
-    made ??= make().catch((error) => {
-      made = undefined
-      throw error
-    })
-    return made
-  }
 }

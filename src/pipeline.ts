@@ -47,7 +47,8 @@ const PROBE_AGAIN_MS = 10_000
 export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
   const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
   const component = (name: string) => log.child({ component: name })
-  const disk = createDiskGuard({ dataDir: layout.dataDir, floorBytes: diskFloorBytes, log: component('disk') })
+  const dirs = [layout.dataDir, layout.parquet, layout.stateDir]
+  const disk = createDiskGuard({ dirs, floorBytes: diskFloorBytes, log: component('disk') })
   const healthLine = startHealth({ ledger, bus, log: component('health'), ...health })
   const runners: Runner[] = []
   let isSweeping = false
@@ -110,7 +111,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     isSweeping = true
     try {
       await sweep({ stages, bus, ledger, layout, log: component('recovery') })
-      await resumeRemovals({ ledger, layout, recover: () => recoverAll(stages, component('recovery')) })
+      await resumeRemovals({ ledger, bus, layout, recover: () => recoverAll(stages, component('recovery')) })
     } catch (error) {
       component('recovery').error('recovery failed; it is tried again', { error: messageOf(error) })
     } finally {

@@ -6,7 +6,7 @@
  * nothing; whoever dies at whatever instant, each job is completed exactly once in the end.
  */
 
-import type { Completion, Failure } from '../state/completion.ts'
+import type { Completion, Fact, Failure } from '../state/completion.ts'
 import type { Job, StageName } from '../state/job.ts'
 import type { Uploaded } from './stage.ts'
 
@@ -44,6 +44,8 @@ export interface Bus {
   complete(completion: Completion, options: CompleteOptions): Promise<void>
   /** For good: acknowledged as given up, kept in the ledger until somebody asks for a retry. */
   fail(job: Job, failure: Failure, options: CompleteOptions): Promise<void>
+  /** Tells the ledgers of other hosts; resolves when they will come to know of it. */
+  announce(facts: readonly Fact[]): Promise<void>
   /** Decides what became of the commits of processes that ended in the middle of one. */
   recover(): Promise<void>
   /** Takes part in the work of stages. Throws what no waiting mends (`bus_refused`, `config_invalid`). */

@@ -117,6 +117,8 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       observer.done?.(stage.name, jobs, Date.now() - started)
       await finishUp(result)
     } catch (error) {
+      // It may have been committed, with what lies there: whoever finds out keeps it or sweeps it.
+      kept ||= ledger.prepared.get(lease) !== undefined
       // First, so that a full disk has room for what is to be recorded.
       if (!kept) await spool.remove(workDir)
       await settleFailure(jobs, error)
@@ -177,6 +179,10 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
   async function settleFailure(jobs: readonly Job[], thrown: unknown): Promise<void> {
     try {
       const error = foreseen(thrown, stage.name, log, aborting.signal.aborted)
+      if (ledger.prepared.get((jobs[0] as Job).lease) !== undefined) {
+        log.warn('it is not known yet whether finished work was recorded', { error: error.message })
+        return
+      }
       if (error.code === 'lease_lost' || !ledger.jobs.isHeld((jobs[0] as Job).lease)) passOn(jobs, error)
       else if (error.code === 'stopped' || aborting.signal.aborted) for (const job of jobs) ledger.jobs.release(job)
       else if (error.code === 'disk_full') waitForSpace(jobs, error)

@@ -31,6 +31,8 @@ export interface StageContext {
 export interface Uploaded {
   chunks: readonly EventChunk[]
   result: SinkResult
+  /** As it was told to the sink. */
+  ingestTimeMs: number
   /** Where the files of the result lie. */
   stagingDir: string
 }

@@ -3,7 +3,7 @@
  */
 
 import type { Artifacts } from './artifacts.ts'
-import type { Captures } from './captures.ts'
+import { type Captures, isBeingRemoved } from './captures.ts'
 import type { Commits } from './commits.ts'
 import { type Completion, capturesOf, type Fact } from './completion.ts'
 import type { StageName } from './job.ts'
@@ -54,6 +54,7 @@ export function createApplication(parts: ApplicationParts) {
       else applyFact(parts, fact)
     }
     for (const job of completion.handOffs) jobs.addSent(job)
+    for (const path of completion.consumed) artifacts.release(path)
     settleAll(completion)
   }
 
@@ -77,6 +78,7 @@ export function createApplication(parts: ApplicationParts) {
 function applyFact(parts: ApplicationParts, fact: Fact): void {
   const { captures, commits, published } = parts
   if (fact.kind === 'arrival') applyArrival(captures, fact)
+  else if (fact.kind === 'capture') captures.add(fact.capture)
   else if (fact.kind === 'conversion') captures.recordConversion(fact.captureId, fact.conversion)
   else if (fact.kind === 'published') published.add(fact.captureId, fact.chunks)
   else if (fact.kind === 'commit') commits.add(fact.commit)
@@ -89,10 +91,15 @@ function applyArrival(captures: Captures, { arrival, capture }: Extract<Fact, { 
   captures.addArrival(isKnown ? { ...arrival, outcome: 'duplicate' } : arrival)
 }
 
-/** Whoever sweeps takes the rows out of the dataset. A capture that is not known here may have counts all the same. */
+/** Rows in our own dataset are taken out by whoever sweeps; without any it is gone at once. */
 function forget({ jobs, captures, commits, published }: ApplicationParts, captureId: string): void {
   published.removeOf(captureId)
   jobs.removeOf(captureId)
-  if (captures.get(captureId) === undefined) commits.removeOf(captureId)
-  else captures.setState(captureId, 'forgetting')
+  const state = captures.get(captureId)?.state
+  if (state !== undefined && commits.filesOf(captureId).length > 0) {
+    if (!isBeingRemoved(state)) captures.setState(captureId, 'forgotten')
+    return
+  }
+  commits.removeOf(captureId)
+  if (state !== undefined && !isBeingRemoved(state)) captures.remove(captureId)
 }

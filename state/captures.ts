@@ -12,9 +12,18 @@ import { PipelineError } from './errors.ts'
 /**
  * `accepted`: in work. `done`: finished, and the receipt balances. `unbalanced`: finished, and it does not.
  * `empty`: no packets in it. `failed`: a stage gave up; see the failed jobs. `forgetting`: being removed.
- * `reprocessing`: its rows are being removed, then it is converted again.
+ * `reprocessing`: its rows are being removed, then it is converted again. `forgotten`: another host has forgotten it; its
+ * rows are being removed here, its file is not ours to remove.
  */
-export type CaptureState = 'accepted' | 'done' | 'unbalanced' | 'empty' | 'failed' | 'forgetting' | 'reprocessing'
+export type CaptureState =
+  | 'accepted'
+  | 'done'
+  | 'unbalanced'
+  | 'empty'
+  | 'failed'
+  | 'forgetting'
+  | 'reprocessing'
+  | 'forgotten'
 
 export interface CaptureRow {
   id: string
@@ -71,7 +80,7 @@ export interface Conversion {
 }
 
 export function isBeingRemoved(state: CaptureState): boolean {
-  return state === 'forgetting' || state === 'reprocessing'
+  return state === 'forgetting' || state === 'reprocessing' || state === 'forgotten'
 }
 
 export type Captures = ReturnType<typeof createCaptures>

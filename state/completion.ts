@@ -14,6 +14,8 @@ import type { PublishedChunk } from './published.ts'
 export type Fact =
   /** A file came. With a capture: it is accepted unless the ledger knows it already, which makes a duplicate of it. */
   | { kind: 'arrival'; arrival: Arrival; capture?: NewCapture }
+  /** It is in work again, for ledgers that have forgotten it. */
+  | { kind: 'capture'; capture: NewCapture }
   /** An engine has read it. */
   | { kind: 'conversion'; captureId: string; conversion: Conversion }
   /** Events of it are where any upload process takes them. */
@@ -48,6 +50,7 @@ export function capturesOf({ jobs, facts }: Pick<Completion, 'jobs' | 'facts'>):
   const ids = jobs.flatMap(({ captureId }) => captureId ?? [])
   for (const fact of facts) {
     if (fact.kind === 'commit') ids.push(...fact.commit.counts.map(({ captureId }) => captureId))
+    else if (fact.kind === 'capture') ids.push(fact.capture.id)
     else if (fact.kind === 'arrival')
       ids.push(...(fact.arrival.captureId === undefined ? [] : [fact.arrival.captureId]))
     else ids.push(fact.captureId)

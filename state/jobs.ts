@@ -17,6 +17,11 @@ import { processIdentity, stateOf } from './process-identity.ts'
 const MAX_CRASHES = 100
 /** The first deaths cost no waiting: most are restarts. */
 const FREE_CRASHES = 3
+/** A batch that waits for its upload in another container is not touched until that begins. */
+const UNSEEN_MS = 3600_000
+
+/** A commit that is asked for may have been made; one in steps goes by its attempt's lease and a number. */
+const IS_NOT_BEING_COMMITTED = `lease NOT IN (SELECT substr(lease, 1, instr(lease || '-', '-') - 1) FROM prepared WHERE owner <> '')`
 
 export interface ClaimOptions {
   stage: StageName
@@ -57,8 +62,7 @@ export function createJobs(db: Database) {
     UPDATE jobs SET status = 'ready', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
       attempts = attempts + @failed, crashes = crashes + @crashed, alone = MAX(alone, @alone),
       not_before = @notBefore, error_code = @code, error = @message, updated_at = @now
-    WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running'
-      AND lease NOT IN (SELECT lease FROM prepared)`)
+    WHERE stage = @stage AND key = @key AND lease = @lease AND status = 'running' AND ${IS_NOT_BEING_COMMITTED}`)
 
   const giveUp = db.prepare(`
     UPDATE jobs SET status = 'failed', lease = NULL, lease_owner = NULL, lease_until = NULL, progress = NULL,
@@ -155,7 +159,7 @@ export function createJobs(db: Database) {
     const running = db
       .prepare(
         `SELECT stage, key, lease, lease_owner AS owner, lease_until AS until, crashes FROM jobs
-         WHERE status = 'running' AND lease NOT IN (SELECT lease FROM prepared)`,
+         WHERE status = 'running' AND ${IS_NOT_BEING_COMMITTED}`,
       )
       .all() as { stage: StageName; key: string; lease: string; owner: string; until: number; crashes: number }[]
     const states = new Map<string, string>()
@@ -234,22 +238,49 @@ export function createJobs(db: Database) {
     return row === undefined ? undefined : toJob(row)
   }
 
-  /** The bus gave it to somebody else; the worker that has it finds out when it renews its lease. */
+  /**
+   * The bus gives it to somebody else: open as before, so that its capture is not taken for finished meanwhile. A worker
+   * that has it finds out when it renews its lease. Nothing is done to what another process has received since.
+   */
+  function giveBack(stage: StageName, key: string, origin: string, now = Date.now()): void {
+    db.prepare(
+      `UPDATE jobs SET status = 'sent', origin = 'bus', lease = NULL, lease_owner = NULL, lease_until = NULL,
+         progress = NULL, updated_at = @now
+       WHERE stage = @stage AND key = @key AND origin = @origin AND status IN ('ready', 'running')`,
+    ).run({ stage, key, origin, now })
+  }
+
+  /** Whether this process may still claim or complete what it received. */
+  function isReceived(stage: StageName, key: string, origin: string): boolean {
+    return (
+      db
+        .prepare(`SELECT 1 FROM jobs WHERE stage = ? AND key = ? AND origin = ? AND status IN ('ready', 'running')`)
+        .get(stage, key, origin) !== undefined
+    )
+  }
+
+  /** It was made here, of what the bus gives to somebody else. */
   function drop(stage: StageName, key: string, origin: string): void {
     db.prepare(
       `DELETE FROM jobs WHERE stage = ? AND key = ? AND origin = ? AND status IN ('ready', 'running', 'sent')`,
     ).run(stage, key, origin)
   }
 
-  /** Removes jobs whose origin is this word and a process that is gone, and answers what they were. */
-  function dropOrphans(word: string): { key: string; input: unknown }[] {
+  /**
+   * Removes jobs whose origin is this word and a process that is gone, or that cannot be seen and has not touched them
+   * for long, and answers what they were.
+   */
+  function dropOrphans(word: string, now = Date.now()): { key: string; input: unknown }[] {
     const open = db
       .prepare(
-        `SELECT stage, key, input, origin FROM jobs WHERE origin GLOB ? || ' *' AND status IN ('ready', 'running')
-           AND (lease IS NULL OR lease NOT IN (SELECT lease FROM prepared))`,
+        `SELECT stage, key, input, origin, updated_at AS updatedAt FROM jobs WHERE origin GLOB ? || ' *' AND status IN ('ready', 'running')
+           AND (lease IS NULL OR ${IS_NOT_BEING_COMMITTED})`,
       )
-      .all(word) as { stage: StageName; key: string; input: string; origin: string }[]
-    const orphans = open.filter(({ origin }) => stateOf(origin.slice(word.length + 1)) === 'dead')
+      .all(word) as { stage: StageName; key: string; input: string; origin: string; updatedAt: number }[]
+    const orphans = open.filter(({ origin, updatedAt }) => {
+      const state = stateOf(origin.slice(word.length + 1))
+      return state === 'dead' || (state === 'unknown' && now - updatedAt > UNSEEN_MS)
+    })
     for (const { stage, key, origin } of orphans) drop(stage, key, origin)
     return orphans.map(({ key, input }) => ({ key, input: JSON.parse(input) }))
   }
@@ -344,6 +375,8 @@ export function createJobs(db: Database) {
     removeOf,
     receive,
     claimReceived,
+    giveBack,
+    isReceived,
     drop,
     dropOrphans,
     addSent,

@@ -12,7 +12,7 @@ export interface Layout {
   inbox: string
   /** Accepted captures, `<sha256>.pcap` or `.pcapng`, never written again. */
   captures: string
-  /** Work in progress; everything in it can be made again from `captures/`. */
+  /** Work in progress of one ledger; everything in it can be made again from `captures/`. */
   spool: string
   /** The dataset: `<type>/year=…/month=…/day=…/hour=…/<prefix>_<type>_<id>.parquet`. */
   parquet: string
@@ -43,6 +43,14 @@ export function layoutOf(dataDir: string, places: Places = {}): Layout {
     cache: join(stateDir, 'cache'),
     ledger: join(stateDir, 'pipeline.db'),
   }
+}
+
+/**
+ * Of the ledger with this id. Where several share a data directory each has a spool of its own, since each sweeps away
+ * what it knows nothing of.
+ */
+export function withSpoolOf(layout: Layout, ledgerId: string): Layout {
+  return layout.stateDir === layout.dataDir ? layout : { ...layout, spool: join(layout.spool, ledgerId) }
 }
 
 export function makeLayout(layout: Layout): void {

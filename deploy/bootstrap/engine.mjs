@@ -4,25 +4,13 @@
  * done, the command to type is printed and the set-up goes on: all but the packet log works without.
  */
 
-import { accessSync, constants, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { runTool } from './child.mjs'
-import { say, secondsSince } from './say.mjs'
+import { canInstall, installPackages, isExecutable } from './apt.mjs'
+import { say } from './say.mjs'
 
 const ENGINES = { zeek: 'ZEEK_PATH', tshark: 'TSHARK_PATH' }
 const USUAL_FOLDERS = ['/usr/bin', '/usr/local/bin', '/opt/zeek/bin', '/usr/local/zeek/bin']
-const INSTALL = ['install', '-y', '--no-install-recommends', 'tshark']
-/** No questions, no endless waits: another apt at work is waited for a minute, a dead mirror is not. */
-const APT_OPTIONS = [
-  '-q',
-  '-o',
-  'DPkg::Lock::Timeout=60',
-  '-o',
-  'Acquire::Retries=1',
-  '-o',
-  'Acquire::http::Timeout=20',
-]
-const APT_LIMIT_MS = 600_000
 /** A machine without network should not pay for the attempt at every start. */
 const RETRY_AFTER_MS = 600_000
 
@@ -67,40 +55,9 @@ function settingInFile(root, name) {
 }
 
 async function tryInstall() {
-  const apt = ['/usr/bin/apt-get', '/bin/apt-get'].find((path) => existsSync(path))
-  const prefix = apt && (await becomeRoot())
-  if (!prefix) return false
+  if (!(await canInstall())) return false
   say('there is neither Zeek nor tshark: installing tshark (apt-get install tshark)')
-  const started = Date.now()
-  const run = (args) => runApt([...prefix, 'env', 'DEBIAN_FRONTEND=noninteractive', apt, ...APT_OPTIONS, ...args])
-  let result = await run(INSTALL)
-  if (result.code !== 0) {
-    await run(['update'])
-    result = await run(INSTALL)
-  }
-  if (result.code !== 0) say(`tshark could not be installed: ${result.output.trim().split('\n').slice(-5).join('\n')}`)
-  else say(`tshark installed in ${secondsSince(started)}`)
-  return result.code === 0
-}
-
-function runApt([file, ...args]) {
-  return runTool(file, args, { timeoutMs: APT_LIMIT_MS })
-}
-
-/** What to put before a command to run it as root; undefined where that takes a password. */
-async function becomeRoot() {
-  if (process.getuid() === 0) return []
-  const { code } = await runTool('sudo', ['-n', 'true'])
-  return code === 0 ? ['sudo', '-n'] : undefined
-}
-
-function isExecutable(path) {
-  try {
-    accessSync(path, constants.X_OK)
-    return statSync(path).isFile()
-  } catch {
-    return false
-  }
+  return await installPackages('tshark')
 }
 
 function isRecent(path) {

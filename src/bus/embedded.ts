@@ -22,6 +22,8 @@ export function createEmbeddedBus(ledger: Ledger): Bus {
         if (job.captureId !== undefined) ledger.settle(job.captureId)
       })
     },
+    // There are none.
+    announce: async () => {},
     // Its commits have no moment in between.
     recover: async () => {},
     // Runners look at the queue by themselves.

@@ -54,10 +54,15 @@ export async function reprocess(text: string): Promise<number> {
 
 async function remove(text: string, removal: 'forgetting' | 'reprocessing'): Promise<number> {
   await using context = openContext()
-  const { ledger, layout, stages } = context.parts()
+  const { ledger, layout, stages, bus: open } = context.parts()
   const capture = ledger.captures.resolve(text)
   const recover = () => recoverAll(stages, context.log)
-  await removeCapture({ ledger, layout, recover }, capture, removal)
+  const bus = await open()
+  try {
+    await removeCapture({ ledger, bus, layout, recover }, capture, removal)
+  } finally {
+    await bus.close()
+  }
   const name = `${printable(capture.name)} (${capture.id.slice(0, 16)})`
   context.tell(removal === 'forgetting' ? `${name} is forgotten` : `${name} is queued to be converted again`)
   return EXIT.ok

@@ -22,8 +22,15 @@ export interface ContextOptions {
   stateless?: boolean
 }
 
+let configFile: string | undefined
+
+/** The file of `--config`: said once, before the command that is run. */
+export function useConfigFile(path: string | undefined): void {
+  configFile = path
+}
+
 export function openContext({ console = 'none', stateless = false }: ContextOptions = {}): Context {
-  const config = loadConfig()
+  const config = loadConfig({ configFile })
   const log = openLog(stateless ? { ...config.log, file: undefined } : config.log, { console })
   let parts: Parts | undefined
   return {

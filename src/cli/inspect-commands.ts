@@ -1,8 +1,10 @@
 /** The commands that look: `status`, `captures`, `receipt`, `failed`, `config`. */
 
 import { statfs } from 'node:fs/promises'
+import { messageOf } from '../../state/errors.ts'
 import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
-import { describeConfig } from '../config.ts'
+import type { GroupLag } from '../bus/kafka/lag.ts'
+import { type Config, describeConfig } from '../config.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { receiptText } from './receipt-text.ts'
@@ -23,6 +25,8 @@ export async function status({ json }: Output): Promise<number> {
     return {
       stage,
       ready: waiting?.jobs ?? 0,
+      /** On the bus, for any host to take. */
+      sent: of('sent')?.jobs ?? 0,
       running: of('running')?.jobs ?? 0,
       failed: of('failed')?.jobs ?? 0,
       oldestMs: waiting === undefined ? null : now - waiting.oldest,
@@ -31,18 +35,22 @@ export async function status({ json }: Output): Promise<number> {
   const captures = countBy(ledger.captures.list().map(({ state }) => state))
   const { bavail, bsize } = await statfs(layout.dataDir)
   const disk = { freeBytes: bavail * bsize, floorBytes: context.config.disk.floorBytes }
+  const bus = await busStatus(context.config)
   if (json) {
-    context.print(JSON.stringify({ dataDir: layout.dataDir, stages, captures, disk }, null, 2))
+    context.print(JSON.stringify({ dataDir: layout.dataDir, stages, captures, disk, bus }, null, 2))
     return EXIT.ok
   }
-  const rows = stages.map(({ stage, ready, running, failed, oldestMs }) => [
+  const rows = stages.map(({ stage, ready, sent, running, failed, oldestMs }) => [
     stage,
     ready,
+    ...(bus.kind === 'kafka' ? [sent] : []),
     running,
     failed,
     oldestMs === null ? '' : durationText(oldestMs),
   ])
-  context.print(textTable(['stage', 'waiting', 'running', 'failed', 'oldest'], rows))
+  context.print(
+    textTable(['stage', 'waiting', ...(bus.kind === 'kafka' ? ['sent'] : []), 'running', 'failed', 'oldest'], rows),
+  )
   context.print(
     `\ncaptures  ${
       Object.entries(captures)
@@ -53,7 +61,33 @@ export async function status({ json }: Output): Promise<number> {
   context.print(
     `data      ${layout.dataDir}, ${bytesText(disk.freeBytes)} free (intake pauses below ${bytesText(disk.floorBytes)})`,
   )
+  if (bus.kind === 'kafka') context.print(`\n${busText(bus)}`)
   return EXIT.ok
+}
+
+interface BusStatus {
+  kind: 'embedded' | 'kafka'
+  groups?: GroupLag[]
+  /** Why it cannot be told. */
+  problem?: string
+}
+
+async function busStatus({ bus }: Config): Promise<BusStatus> {
+  if (bus.kind === 'embedded') return { kind: 'embedded' }
+  const { groupLags } = await import('../bus/kafka/lag.ts')
+  try {
+    return { kind: 'kafka', groups: await groupLags(bus) }
+  } catch (error) {
+    return { kind: 'kafka', problem: messageOf(error) }
+  }
+}
+
+function busText({ groups = [], problem }: BusStatus): string {
+  if (problem !== undefined) return `kafka     ${problem}`
+  return textTable(
+    ['group', 'topic', 'partitions', 'lag'],
+    groups.map(({ group, topic, partitions, lag }) => [group, topic, partitions, lag]),
+  )
 }
 
 export async function captures({ json }: Output): Promise<number> {

@@ -2,6 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import type { QueryFormat } from '../query/run.ts'
+import { useConfigFile } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { captures, failed, receipt, showConfig, status } from './inspect-commands.ts'
 
@@ -22,7 +23,9 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .exitOverride()
     .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => process.stderr.write(text) })
     .showHelpAfterError('(--help shows the commands)')
-    .enablePositionalOptions()
+    .option('--config <file>', 'a config.json of zeek-kafka-parquet, for settings that are given nowhere else')
+    .configureHelp({ showGlobalOptions: true })
+    .hook('preAction', (command) => useConfigFile(command.opts().config))
 
   program
     .command('run')
@@ -32,6 +35,10 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .command('stage <name>')
     .description('run one stage: monitor, convert, split, distribute or upload')
     .action(does(async (name: string) => (await import('./run.ts')).runStage(name)))
+  program
+    .command('stream')
+    .description('turn raw events from Kafka into rows, until a signal: the upload stage alone')
+    .action(does(async () => (await import('./run.ts')).runStream()))
   program
     .command('ingest <file...>')
     .description('take captures (or folders of them) in, wait, and print their receipts')
@@ -98,7 +105,9 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .action(does(showConfig))
 
   try {
-    await program.parseAsync(args.length === 0 ? ['run'] : args, { from: 'user' })
+    const { operands, unknown } = program.parseOptions([...args])
+    const isBare = operands.length === 0 && unknown.length === 0
+    await program.parseAsync(isBare ? [...args, 'run'] : args, { from: 'user' })
     return code
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage

@@ -4,6 +4,7 @@ import { constants } from 'node:os'
 import { relative } from 'node:path'
 import { PipelineError } from '../../state/errors.ts'
 import { STAGE_NAMES, type StageName } from '../../state/job.ts'
+import type { Config } from '../config.ts'
 import { checkRules } from '../parts.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
@@ -18,13 +19,25 @@ export async function runStage(name: string): Promise<number> {
   return await serve([name])
 }
 
+/** The upload stage alone, fed by whoever writes raw events: Zeek sensors, or the distribute stage of any host. */
+export async function runStream(): Promise<number> {
+  return await serve(['upload'], ({ bus }) => {
+    if (bus.kind === 'kafka') return
+    throw new PipelineError(
+      'usage',
+      'stream reads raw events from Kafka: set BUS=kafka and KAFKA_BROKERS, or name a config.json with --config',
+    )
+  })
+}
+
 function isStage(name: string): name is StageName {
   return STAGE_NAMES.some((stage) => stage === name)
 }
 
-async function serve(stages: readonly StageName[]): Promise<number> {
+async function serve(stages: readonly StageName[], check: (config: Config) => void = () => {}): Promise<number> {
   await using context = openContext({ console: 'stdout' })
   const { config, log, tell } = context
+  check(config)
   await checkRules(config)
   const { layout, start } = context.parts()
   const startup = log.child({ component: 'startup' })

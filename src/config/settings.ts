@@ -153,6 +153,11 @@ export const settings = z.object({
     'false',
     'Also make a table of all packets, one row each, by tshark; it is larger than all others together.',
   ),
+  SMB_CMD_LOG: convert(
+    yesOrNo,
+    'false',
+    'Also make the smb_cmd log, one row an SMB command; Zeek then loads its script protocols/smb/log-cmds.',
+  ),
 
   SPLIT_LINES: batches(wholeNumber(1, 10_000_000), '10000', 'The most events that one chunk holds.', {
     unit: 'events',
@@ -169,7 +174,7 @@ export const settings = z.object({
 
   UPLOAD_CONCURRENCY: upload(wholeNumber(1, 64), '2', 'Uploads under way at the same time.'),
   UPLOAD_THREADS: upload(wholeNumber(0, 256), '0', 'Threads of the Parquet writer; 0 is one for each core.'),
-  UPLOAD_MEMORY_MB: upload(wholeNumber(128, LARGEST_MB), '1024', 'Memory that the Parquet writer may take.', mb),
+  UPLOAD_MEMORY_MB: upload(wholeNumber(128, LARGEST_MB), '512', 'Memory that the Parquet writer may take.', mb),
   PARQUET_FILE_PREFIX: upload(filePrefix, 'events', "What the names of the dataset's files begin with."),
   FLUSH_BUFFER_MB: upload(
     wholeNumber(0, LARGEST_MB),
@@ -213,7 +218,7 @@ export const settings = z.object({
   KAFKA_GROUP_ID: kafka(
     identifier,
     'pcap-pipeline',
-    'The consumer group of the upload; those of the other stages are named after it.',
+    'The consumer group of the upload; those of the other stages begin with KAFKA_TOPIC_PREFIX.',
   ),
   KAFKA_TOPIC_RAW: kafka(
     topics,
@@ -230,7 +235,7 @@ export const settings = z.object({
   KAFKA_TOPIC_PREFIX: kafka(
     topicPrefix,
     'pcap-pipeline.',
-    "What the names of the pipeline's own topics begin with: the hand-offs between stages, and the ledger.",
+    "What the names of the pipeline's own topics begin with (the hand-offs between stages, the ledger), and of its groups and transactions.",
   ),
   KAFKA_COMPRESSION: kafka(oneOf('none', 'gzip', 'lz4', 'zstd'), 'lz4', 'How messages are compressed.'),
   KAFKA_CREATE_TOPICS: kafka(

@@ -1,18 +1,24 @@
-/** Where settings come from: `.env` and the environment in, one text and its source for each setting out. */
+/**
+ * Where settings come from: the environment, `.env` and the file of `--config` in, each winning over the next; one
+ * text and its source for each setting out.
+ */
 
 import { readFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { parse } from 'dotenv'
 import { errnoOf, messageOf } from '../../state/errors.ts'
+import { readConfigFile } from './config-file.ts'
 import { isMisspelt, nearestName } from './names.ts'
 import { type SettingName, settingNames } from './settings.ts'
 
-export type Source = 'default' | '.env' | 'environment'
-export type Texts = Partial<Record<SettingName, { text: string; source: Source }>>
+export type Source = 'default' | '--config' | '.env' | 'environment'
+/** `at` is the place in the file of `--config`. */
+export type Texts = Partial<Record<SettingName, { text: string; source: Source; at?: string }>>
 
 export interface Gathered {
   texts: Texts
   problems: string[]
+  warnings: string[]
 }
 
 interface Options {
@@ -20,6 +26,7 @@ interface Options {
   envFile: string
   /** Whether the file was asked for by name and so has to be there. */
   required: boolean
+  configFile?: string
 }
 
 const known = new Set<string>(settingNames)
@@ -27,14 +34,16 @@ const ENTRY = /^\s*(?:export\s+)?[\w.-]+\s*[=:]/
 const COMMENT_OR_BLANK = /^\s*(#|$)/
 
 /** An empty text is no setting: the next source decides. */
-export function gatherTexts({ env, envFile, required }: Options): Gathered {
+export function gatherTexts({ env, envFile, required, configFile }: Options): Gathered {
   const file = readEnvFile(envFile, required)
+  const config = configFile === undefined ? undefined : readConfigFile(configFile)
   const texts: Texts = {}
   for (const name of settingNames) {
     const fromFile = file.values[name]?.trim()
     const fromEnv = env[name]?.trim()
     if (fromEnv) texts[name] = { text: fromEnv, source: 'environment' }
     else if (fromFile) texts[name] = { text: fromFile, source: '.env' }
+    else if (config?.texts[name]?.text.trim()) texts[name] = { ...config.texts[name], source: '--config' }
   }
   const inFile = Object.keys(file.values).filter((name) => !known.has(name))
   const inEnv = Object.keys(env).filter((name) => !known.has(name) && isMisspelt(name, settingNames))
@@ -42,7 +51,11 @@ export function gatherTexts({ env, envFile, required }: Options): Gathered {
     ...inFile.map((name) => unknownName(name, basename(envFile))),
     ...inEnv.map((name) => unknownName(name, 'the environment')),
   ]
-  return { texts, problems: [...file.problems, ...unknown] }
+  return {
+    texts,
+    problems: [...file.problems, ...(config?.problems ?? []), ...unknown],
+    warnings: config?.warnings ?? [],
+  }
 }
 
 function unknownName(name: string, place: string): string {

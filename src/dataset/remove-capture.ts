@@ -8,6 +8,7 @@
 
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Bus } from '../../stages/bus.ts'
 import { flush } from '../../stages/durable.ts'
 import type { CaptureRow } from '../../state/captures.ts'
 import type { CommitFile } from '../../state/commits.ts'
@@ -16,10 +17,11 @@ import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { withoutCapture } from './rewrite.ts'
 
-export type Removal = 'forgetting' | 'reprocessing'
+export type Removal = 'forgetting' | 'reprocessing' | 'forgotten'
 
 export interface RemovalParts {
   ledger: Ledger
+  bus: Pick<Bus, 'announce'>
   layout: Layout
   /** Puts the files of recorded commits in place, so that nothing of the capture appears afterwards. */
   recover(): Promise<void>
@@ -41,6 +43,8 @@ export async function removeCapture(parts: RemovalParts, { id }: CaptureRow, rem
 
 async function removeLocked(parts: RemovalParts, id: string, removal: Removal): Promise<void> {
   const { ledger, layout } = parts
+  checkSettled(ledger, id)
+  if (removal !== 'forgotten') await parts.bus.announce([{ kind: 'forgotten', captureId: id }])
   ledger.transaction(() => {
     ledger.captures.setState(id, removal)
     ledger.jobs.removeOf(id)
@@ -50,13 +54,26 @@ async function removeLocked(parts: RemovalParts, id: string, removal: Removal): 
   await untilTrue(() => !ledger.commits.pending(id), 'rows of the capture are still being put in place')
   for (const file of ledger.commits.filesOf(id)) await rewrite(file, id, parts)
   if (removal === 'forgetting') await removeFiles(id, layout)
+  const capture = ledger.captures.get(id)
+  if (removal === 'reprocessing' && capture !== undefined)
+    await parts.bus.announce([{ kind: 'capture', capture: { ...capture, state: 'accepted' } }])
   ledger.transaction(() => finish(ledger, id, removal))
+}
+
+/** Events that are on a bus cannot be called back: they would become rows afterwards. */
+function checkSettled(ledger: Ledger, id: string): void {
+  const isOut =
+    ledger.published.open(id) > 0 || ledger.jobs.list({ captureId: id }).some(({ status }) => status === 'sent')
+  if (!isOut) return
+  throw new PipelineError('io', 'the capture is still in work on other hosts; try again when its receipt is there', {
+    retryable: true,
+  })
 }
 
 /** Takes up what was cut short; what another process is at work on is left to it. */
 export async function resumeRemovals(parts: RemovalParts): Promise<void> {
   const { ledger } = parts
-  for (const state of ['forgetting', 'reprocessing'] as const) {
+  for (const state of ['forgetting', 'reprocessing', 'forgotten'] as const) {
     for (const { id } of ledger.captures.list({ state })) {
       if (!ledger.tryLock(LOCK, LOCK_MS)) return
       try {
@@ -71,7 +88,7 @@ export async function resumeRemovals(parts: RemovalParts): Promise<void> {
 function finish(ledger: Ledger, id: string, removal: Removal): void {
   const capture = ledger.captures.get(id)
   ledger.commits.removeOf(id)
-  if (removal === 'forgetting' || capture === undefined) {
+  if (removal !== 'reprocessing' || capture === undefined) {
     ledger.captures.remove(id)
     return
   }

@@ -7,8 +7,8 @@
  * forward: a rename that is not done yet is done, one that is done is left. Safe to repeat therefore.
  */
 
-import { mkdir, rename, stat } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname, join, relative } from 'node:path'
 import type { CommitCount, CommitFile } from '../../state/commits.ts'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
 import type { Job } from '../../state/job.ts'
@@ -60,13 +60,13 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
       const counts = countsOf(chunks, result)
       const rows = counts.reduce((sum, each) => sum + each.rows, 0)
       const quarantined = counts.reduce((sum, each) => sum + each.quarantined, 0)
-      publishing.add(id)
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
-        uploaded: { chunks, result, stagingDir: workDir },
+        uploaded: { chunks, result, ingestTimeMs: started, stagingDir: workDir },
         facts: [{ kind: 'commit', commit: { id, files, counts } }],
         async afterwards() {
+          publishing.add(id)
           try {
             await publish(id)
           } finally {
@@ -134,11 +134,18 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
   }
 }
 
-/** Renames unless an earlier try has done so. */
+/** Renames unless an earlier try has done so; a dataset on another file system gets a copy under a hidden name first. */
 async function place(staged: string, target: string): Promise<void> {
   try {
     await rename(staged, target)
   } catch (error) {
+    if (errnoOf(error) === 'EXDEV') {
+      const copy = join(dirname(target), `.${basename(target)}.part`)
+      await copyFile(staged, copy)
+      await flush(copy)
+      await rename(copy, target)
+      return await rm(staged)
+    }
     if (errnoOf(error) !== 'ENOENT') throw error
     const placed = await stat(target).catch(() => undefined)
     if (placed === undefined) {

@@ -9,6 +9,7 @@ const root = join(import.meta.dirname, '..', '..')
 const load = (name: string) => import(join(root, 'deploy', 'bootstrap', name))
 const { completeLock, missingFromLock } = await load('complete-lock.mjs')
 const { findEngine } = await load('engine.mjs')
+const { missingTools } = await load('test-tools.mjs')
 const { wantsInstallableTool } = await load('summary-reporter.mjs')
 const lockFile = join(root, 'deploy', 'bootstrap', 'lock.mjs')
 
@@ -98,6 +99,15 @@ describe('looking for an engine', () => {
   })
 })
 
+describe('the tools of the tests', () => {
+  it('are those packages whose commands are not on the PATH, and none where a broker is named', () => {
+    expect(missingTools({ PATH: dir })).toEqual(['default-jre-headless', 'maven', 'openssl'])
+    writeFileSync(join(dir, 'java'), '#!/bin/sh', { mode: 0o755 })
+    expect(missingTools({ PATH: `/nowhere:${dir}` })).toEqual(['maven', 'openssl'])
+    expect(missingTools({ PATH: dir, KAFKA_BROKERS: 'a:9092' })).toEqual([])
+  })
+})
+
 describe('a reason to skip', () => {
   it.each([
     'reads pcapng (skipped: tshark not installed)',
@@ -105,6 +115,8 @@ describe('a reason to skip', () => {
     'x (skipped: no capinfos here)',
     'x > y: dumpcap is missing',
     'x (skipped: needs the openssl command)',
+    'the bus (skipped: no java here, which starts Kafka)',
+    'the bus (skipped: no kafka here, Maven could not fetch Kafka 4.3.1)',
   ])('that CI does not accept: %s', (text) => {
     expect(wantsInstallableTool(text)).toBe(true)
   })
@@ -113,6 +125,7 @@ describe('a reason to skip', () => {
     'agrees with tshark on every capture (skipped: no corpus beside the project)',
     'converts with Zeek (skipped: no Zeek here)',
     'writes as tshark does',
+    'x (skipped: KAFKA_BROKERS names another)',
   ])('that CI accepts: %s', (text) => {
     expect(wantsInstallableTool(text)).toBe(false)
   })

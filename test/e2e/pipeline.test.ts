@@ -158,6 +158,20 @@ it('a mistake in rules of the site is told at the start, with its place', async 
   expect(stderr).toMatch(/rules\.json.*dns.*promote.*ts/s)
 })
 
+it('the dataset, its names and the ledger may be elsewhere, for queries and for forgetting too', async () => {
+  using home = makeHome({ PARQUET_DIR: 'out/rows', PARQUET_FILE_PREFIX: 'site', STATE_DIR: 'own' })
+  expect((await home.run('ingest', SAMPLE)).code).toBe(0)
+  const [{ n = 0 } = {}] = await home.rows<{ n: number }>('select count(*)::int as n from conn')
+  expect(n).toBeGreaterThan(0)
+  const files = filesBelow(join(home.dir, 'out/rows'))
+  expect(files.length).toBeGreaterThan(0)
+  expect(files.filter((name) => !name.startsWith('site_'))).toEqual([])
+  expect(readdirSync(join(home.dir, 'own')).sort()).toEqual(expect.arrayContaining(['log', 'pipeline.db']))
+  expect(readdirSync(home.dataDir).sort()).toEqual(['captures', 'inbox', 'quarantine', 'spool'])
+  expect((await home.run('forget', 'sample.pcap')).code).toBe(0)
+  expect(filesBelow(join(home.dir, 'out/rows'))).toEqual([])
+})
+
 describe('changing what is known', () => {
   it('a forgotten capture is gone with its rows and files, and can come again', async () => {
     using home = makeHome()

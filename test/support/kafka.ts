@@ -31,7 +31,8 @@ let started: Promise<SharedBroker> | undefined
 
 /**
  * Why Kafka's tests cannot run, to be put behind their title; empty when they can. With `own` for tests that start a
- * broker themselves, which KAFKA_BROKERS does not help. Fetches Kafka if need be, once for the machine.
+ * broker themselves, which KAFKA_BROKERS does not help. Fetches Kafka if need be, once for the machine, and starts the
+ * shared broker: here that may take its time, in a test it would be the test's.
  */
 export async function skipReason({ own = false } = {}): Promise<string> {
   if (!own && process.env.KAFKA_BROKERS) return ''
@@ -39,10 +40,11 @@ export async function skipReason({ own = false } = {}): Promise<string> {
   if (missing !== undefined) return ` (skipped: ${missing}, which starts Kafka)`
   try {
     await installKafka()
-    return ''
   } catch (error) {
     return ` (skipped: no kafka here, ${(error as Error).message})`
   }
+  if (!own) await brokerForTests()
+  return ''
 }
 
 /** The broker that all tests of a run share. */

@@ -7,6 +7,7 @@
  * it. An attempt whose partition went to somebody else cannot commit, since its generation of the group has passed.
  */
 
+import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join as pathOf } from 'node:path'
 import type { Bus, CompleteOptions, JoinOptions } from '../../../stages/bus.ts'
@@ -18,12 +19,14 @@ import { messageOf, PipelineError } from '../../../state/errors.ts'
 import type { NewJob, StageName } from '../../../state/job.ts'
 import type { Layout } from '../../../state/layout.ts'
 import type { Ledger } from '../../../state/ledger.ts'
+import { once } from '../../once.ts'
 import { type BusConfig, clientOptions, kafkaError } from './client.ts'
 import { openCluster, sleep } from './cluster.ts'
 import type { Collected } from './collector.ts'
 import type { Position } from './fetch.ts'
 import { followLedger, recordsOf } from './follower.ts'
 import type { Membership } from './group.ts'
+import { createNormalizedMessages } from './normalized.ts'
 import { publishChunks } from './publish.ts'
 import { openQueue, type Queue } from './queue.ts'
 import type { Taken } from './source.ts'
@@ -32,6 +35,7 @@ import { ensureTopics, topicsOf } from './topics.ts'
 import {
   CommitUnknown,
   createProducer,
+  Fenced,
   fence,
   type OutMessage,
   type Producer,
@@ -52,6 +56,8 @@ export interface KafkaBusOptions {
 
 const WAIT_FOR_BROKER_MS = 3000
 const RECOVERY_MS = 20_000
+/** So often a commit is tried whose transaction others end. */
+const MAX_FENCED = 3
 
 /** The stages whose jobs go over the bus; the others stay with the ledger that they came to. */
 const SHARED = ['convert', 'split', 'distribute'] as const satisfies StageName[]
@@ -78,8 +84,14 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const readers: (Queue | Stream)[] = []
   let stream: Stream | undefined
   const count = { commits: 0, aborted: 0 }
+  /** Leases of commits that this process asks for at this moment. */
+  const underWay = new Set<string>()
   /** Batches whose quarantined lines are among their dead letters. */
   const accounted = new WeakSet<Collected>()
+  const normalized = once(async () => {
+    const { localNetworks, ...files } = options.rules
+    return createNormalizedMessages({ rules: await loadRules(files), localNetworks })
+  })
   let wake = () => {}
   const follower = followLedger({
     ...{ cluster, ledger, isLocal, log },
@@ -181,7 +193,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   }
 
   /** What upload publishes: the normalized events, and what was no event or became no row. */
-  async function tellOthers({ lease }: Completion, { uploaded }: CompleteOptions) {
+  async function tellOthers({ lease }: Completion, { uploaded, signal }: CompleteOptions) {
     const collected = stream?.collected(lease)
     if (uploaded?.result.quarantineFile !== undefined && collected !== undefined && !accounted.has(collected)) {
       const file = pathOf(uploaded.stagingDir, uploaded.result.quarantineFile)
@@ -190,10 +202,20 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     }
     return async (transaction: Transaction) => {
       for await (const letters of collected?.deadLetters.read() ?? [])
-        await transaction.send(
-          letters.map(({ key, ...letter }) => ({ ...letter, topic: config.topicDeadLetter, ...(key && { key }) })),
-        )
+        await send(transaction, config.topicDeadLetter, letters)
+      if (uploaded === undefined || !config.publishNormalized) return
+      await (await normalized())({ ...uploaded, signal }, (messages) =>
+        send(transaction, config.topicNormalized, messages),
+      )
     }
+  }
+
+  async function send(
+    transaction: Transaction,
+    topic: string,
+    messages: readonly (Omit<OutMessage, 'topic' | 'key'> & { key: Buffer | null })[],
+  ): Promise<void> {
+    await transaction.send(messages.map(({ key, ...message }) => ({ ...message, topic, ...(key && { key }) })))
   }
 
   function sendHandOffs({ handOffs }: Completion) {
@@ -247,6 +269,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     send: (transaction: Transaction) => Promise<void>,
   ): Promise<void> {
     const producer = producerOf(completion.stage)
+    let isCommitted = false
     ledger.transaction(() => {
       if (!ledger.jobs.isHeld(lease))
         throw new PipelineError(
@@ -256,50 +279,80 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       guard?.()
       ledger.prepared.add(completion, producer.transactionId)
     })
+    underWay.add(completion.lease)
     try {
-      while (!(await attempt(producer, completion, taken, signal, send)));
+      for (let tries = 1; !isCommitted; tries++)
+        isCommitted = await attempt(producer, completion, taken, { signal, tries }, send)
       ledger.transaction(() => ledger.applyPrepared(completion.lease, isLocal))
       count.commits++
     } catch (error) {
-      // What is in doubt stays prepared, and its jobs stay leased: whoever recovers it asks again.
-      if (!(error instanceof InDoubt)) ledger.prepared.remove(completion.lease)
+      // What is or may be committed stays prepared, and its jobs stay leased: `recover` finds out and applies it.
+      if (!isCommitted && !(error instanceof InDoubt)) ledger.prepared.remove(completion.lease)
       throw kafkaError(error, config)
+    } finally {
+      underWay.delete(completion.lease)
     }
   }
 
-  /** False when it has to be tried again: the group has a new generation, in which the work is still ours. */
+  /** False when it has to be tried again: nothing was committed, and the work is still ours. */
   async function attempt(
     producer: Producer,
     completion: Completion,
     taken: Taken | undefined,
-    signal: AbortSignal,
+    { signal, tries }: { signal: AbortSignal; tries: number },
     send: (transaction: Transaction) => Promise<void>,
   ): Promise<boolean> {
+    let member: Membership | undefined
     try {
       await producer.transact(signal, async (transaction) => {
+        // The producer is registered by now. Whoever takes the row away registers it anew after that, and so either
+        // this sees it, or nothing that follows can be committed.
+        if (!ledger.prepared.isOurs(completion.lease))
+          throw new PipelineError('lease_lost', 'another process took this work back while this one stood still')
         await send(transaction)
-        if (taken !== undefined) await transaction.commitOffsets(await taken.member(signal), taken.after)
+        if (taken !== undefined) {
+          member = await taken.member(signal)
+          await transaction.commitOffsets(member, taken.after)
+        }
+        // Last, since readers of the ledger topic wait for the end of a transaction from its first record there on.
         await transaction.send(recordsOf(completion, ledger.id, topics.ledger))
       })
       return true
     } catch (error) {
       if (error instanceof StaleMembership) {
-        await taken?.member(signal)
+        // Waits for a generation other than the one that was refused, and throws when that gave the work away.
+        await taken?.member(signal, member)
         return false
       }
+      if (error instanceof Fenced && tries < MAX_FENCED) {
+        log.warn('a transaction was ended by others; trying again', { error: messageOf(error) })
+        return false
+      }
+      if (error instanceof Fenced)
+        throw new PipelineError('bus_unavailable', `transactions do not last long enough: ${messageOf(error)}`, {
+          ...{ retryable: true, cause: error },
+        })
       if (!(error instanceof CommitUnknown)) throw error
       log.warn('it is not known whether a commit was made; asking', { error: messageOf(error) })
-      return await wasCommitted(completion.lease, producer.transactionId).catch((cause) => {
+      return await wasCommitted(completion.lease, (limit) => producer.settle(limit), signal).catch((cause) => {
         throw new InDoubt('bus_unavailable', 'it is not known whether a commit was made', { retryable: true, cause })
       })
     }
   }
 
-  /** Makes an end of what is open under the id, and looks whether the ledger topic has a record of the attempt. */
-  async function wasCommitted(lease: string, transactionId: string, signal = closing.signal): Promise<boolean> {
-    await fence(cluster, transactionId, signal)
+  /**
+   * Makes an end of what is open under the attempt's transactional id, and looks whether the ledger topic has a record of
+   * the attempt. After the first nothing more can be committed under that id, and all that was is before the topic's end.
+   */
+  async function wasCommitted(
+    lease: string,
+    end: (signal: AbortSignal) => Promise<unknown>,
+    until: AbortSignal,
+  ): Promise<boolean> {
+    const signal = AbortSignal.any([until, closing.signal])
+    await end(signal)
     await follower.catchUp(signal)
-    return ledger.prepared.get(lease) === undefined
+    return ledger.prepared.isApplied(lease)
   }
 
   async function recover(): Promise<void> {
@@ -308,12 +361,14 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       const dir = (input as Batch | null)?.dir
       if (dir !== undefined) ledger.artifacts.release(dir)
     }
-    for (const { completion, transactionId } of ledger.prepared.abandoned()) {
-      const limit = AbortSignal.any([closing.signal, AbortSignal.timeout(RECOVERY_MS)])
-      const done = await wasCommitted(completion.lease, transactionId, limit)
-      if (!done) ledger.prepared.remove(completion.lease)
-      const message = done ? 'recorded what a process that ended had committed' : 'took back what was not committed'
-      log.info(message, { stage: completion.stage, lease: completion.lease })
+    // Ours from here on: no other process decides about the same at the same time.
+    const left = ledger.transaction(() => ledger.prepared.takeAbandoned(underWay))
+    for (const { completion, transactionId } of left) {
+      const { lease, stage } = completion
+      const limit = AbortSignal.timeout(RECOVERY_MS)
+      const done = await wasCommitted(lease, (signal) => fence(cluster, transactionId, signal), limit)
+      if (!done) ledger.prepared.takeBack(lease)
+      log.info(done ? 'recorded what was committed before' : 'took back what was not committed', { stage, lease })
     }
   }
 
@@ -341,6 +396,24 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       await commit(completion, taken, options, async () => {})
       taken?.finished()
       wake()
+    },
+    async announce(facts) {
+      const lease = randomBytes(8).toString('hex')
+      const told: Completion = {
+        lease,
+        stage: 'monitor',
+        jobs: [],
+        keep: [],
+        consumed: [],
+        handOffs: [],
+        facts: [...facts],
+      }
+      const records = recordsOf(told, ledger.id, topics.ledger)
+      try {
+        await producerOf('monitor').transact(closing.signal, (transaction) => transaction.send(records))
+      } catch (error) {
+        throw kafkaError(error, config)
+      }
     },
     recover,
     counters: () => ({

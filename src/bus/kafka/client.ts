@@ -119,11 +119,11 @@ const VERDICTS: readonly [(failure: Failure) => boolean, string, { passes: boole
   ],
   [
     ({ apiId }) => apiId === 'GROUP_AUTHORIZATION_FAILED',
-    'this user is not authorised for the consumer group; it needs Read on KAFKA_GROUP_ID and what begins with it',
+    'this user is not authorised for the consumer group; it needs Read on KAFKA_GROUP_ID and on what begins with KAFKA_TOPIC_PREFIX',
   ],
   [
     ({ apiId }) => apiId === 'TRANSACTIONAL_ID_AUTHORIZATION_FAILED',
-    'this user is not authorised for transactions; it needs Write and Describe on the transactional id',
+    'this user is not authorised for transactions; it needs Write and Describe on transactional ids that begin with KAFKA_TOPIC_PREFIX',
   ],
   [({ apiId }) => apiId === 'CLUSTER_AUTHORIZATION_FAILED', 'this user is not authorised for the cluster'],
   [({ apiId }) => apiId === 'UNSUPPORTED_SASL_MECHANISM', NO_MECHANISM],

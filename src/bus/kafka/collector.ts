@@ -264,7 +264,7 @@ function writeDigits(target: Buffer, start: number, value: number): number {
   let rest = value
   for (let at = start + width - 1; at >= start; at--) {
     const next = Math.floor(rest / 10)
-    target[at] = ZERO + rest - next * 10
+    target[at] = ZERO + (rest - next * 10)
     rest = next
   }
   return start + width

@@ -41,18 +41,21 @@ interface LedgerRecord {
 /** Below what brokers take by default, uncompressed. */
 const FACTS_BYTES = 400_000
 
-/** What is told of a completion: everything but where files lie on the host that has done it. */
+/**
+ * What is told of a completion: everything but where files lie on the host that has done it. What it has taken over lies
+ * in the spool of whoever handed it on, who may remove it then.
+ */
 export function recordsOf(completion: Completion, ledgerId: string, topic: string): OutMessage[] {
   const { stage, jobs, lease } = completion
   const key = `${stage}/${jobs.length === 1 ? jobs[0]?.key : lease}`
   const shared: Completion = {
     ...completion,
-    ...{ keep: [], consumed: [], facts: [] },
+    ...{ keep: [], facts: [] },
     handOffs: completion.handOffs.map((job) => ({ ...job, input: null })),
   }
   const parts = inParts(completion.facts.flatMap(withoutFiles))
   const rest = parts.pop() ?? []
-  const records = parts.map((facts) => ({ ...shared, jobs: [], handOffs: [], facts }))
+  const records = parts.map((facts) => ({ ...shared, jobs: [], consumed: [], handOffs: [], facts }))
   return [...records, { ...shared, facts: rest }].map((each, index, all) => ({
     topic,
     partition: 0,
@@ -158,10 +161,25 @@ export function followLedger({ cluster, topic, ledger, isLocal, onApplied, log }
   }
 
   function apply(value: Buffer): void {
-    const { ledger: by, completion } = JSON.parse(value.toString()) as LedgerRecord
+    const record = recordIn(value)
+    if (record === undefined) return
+    const { ledger: by, completion } = record
     if (by !== ledger.id) ledger.applyElsewhere(completion, by)
     // Its worker is about to apply it, or is gone.
     else ledger.applyPrepared(completion.lease, isLocal)
+  }
+
+  /** One that somebody else wrote there must not stop all that follow. */
+  function recordIn(value: Buffer): LedgerRecord | undefined {
+    try {
+      const record = JSON.parse(value.toString()) as LedgerRecord
+      const { jobs, consumed, handOffs, facts } = record.completion
+      if (typeof record.ledger === 'string' && [jobs, consumed, handOffs, facts].every(Array.isArray)) return record
+    } catch {
+      // Told below.
+    }
+    log.error('a message that is no record is passed over', { topic })
+    return undefined
   }
 
   async function catchUp(until: AbortSignal): Promise<void> {

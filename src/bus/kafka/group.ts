@@ -38,15 +38,24 @@ export interface GroupOptions {
   topics: readonly string[]
   sessionTimeoutMs: number
   log: Log
-  /** The partitions that are ours from now on. Those not in `kept` may have been somebody else's in between. */
-  onAssigned(assigned: TopicPartition[], kept: ReadonlySet<string>): Promise<void> | void
+  /** Work begins once it has resolved. It is called again after one that was aborted, whatever that had done. */
+  onAssigned(assignment: Assignment): Promise<void> | void
+}
+
+export interface Assignment {
+  /** The partitions that are ours from now on. */
+  assigned: TopicPartition[]
+  /** Those of them that nobody else can have had in between. */
+  kept: ReadonlySet<string>
+  /** Aborted when the group has gone on meanwhile. */
+  signal: AbortSignal
 }
 
 export interface Group {
   /** Absent while the group is being formed anew. */
   membership(): Membership | undefined
-  /** Resolves with the membership of the next generation that this member is part of. */
-  settled(signal: AbortSignal): Promise<Membership>
+  /** Resolves with the membership of the next generation that this member is part of; `refused` is none any more. */
+  settled(signal: AbortSignal, refused?: Membership): Promise<Membership>
   /** Where the group goes on reading, once no open transaction may change it; absent where it never committed. */
   committed(partitions: readonly TopicPartition[], signal: AbortSignal): Promise<Map<string, number>>
   rebalances(): number
@@ -78,8 +87,7 @@ export function joinGroup({ cluster, groupId, topics, sessionTimeoutMs, log, onA
   async function live(): Promise<void> {
     while (!signal.aborted) {
       try {
-        await join()
-        await beat()
+        await takePart(await join())
       } catch (error) {
         current = undefined
         if (signal.aborted) return
@@ -104,7 +112,29 @@ export function joinGroup({ cluster, groupId, topics, sessionTimeoutMs, log, onA
     generationId = -1
   }
 
-  async function join(): Promise<void> {
+  /**
+   * Heartbeats go on while the assignment is taken up: where the group reads on may be known only when a transaction has
+   * ended of a process that was killed, which takes longer than a session.
+   */
+  async function takePart(assignment: Omit<Assignment, 'signal'>): Promise<void> {
+    const over = new AbortController()
+    const until = AbortSignal.any([over.signal, signal])
+    const taking = (async () => {
+      await onAssigned({ ...assignment, signal: until })
+      until.throwIfAborted()
+      current = { groupId, memberId, generationId }
+      for (const resolve of waiting.splice(0)) resolve(current)
+    })()
+    try {
+      await Promise.race([beat(), taking.then(() => new Promise<never>(() => {}))])
+    } finally {
+      current = undefined
+      over.abort(new Error('the group is formed anew'))
+      await taking.catch(() => {})
+    }
+  }
+
+  async function join(): Promise<Omit<Assignment, 'signal'>> {
     current = undefined
     const joined = await askToJoin()
     const isNext = joined.generationId === generationId + 1 && generationId >= 0
@@ -123,9 +153,7 @@ export function joinGroup({ cluster, groupId, topics, sessionTimeoutMs, log, onA
     owned = assigned
     count++
     log.info('assigned', { group: groupId, generation: generationId, partitions: assigned.length, kept: kept.size })
-    await onAssigned(assigned, kept)
-    current = { groupId, memberId, generationId }
-    for (const resolve of waiting.splice(0)) resolve(current)
+    return { assigned, kept }
   }
 
   async function askToJoin() {
@@ -202,9 +230,10 @@ export function joinGroup({ cluster, groupId, topics, sessionTimeoutMs, log, onA
 
   return {
     membership: () => current,
-    async settled(until) {
+    async settled(until, refused) {
       until.throwIfAborted()
-      if (current !== undefined) return current
+      const isRefused = current?.generationId === refused?.generationId && current?.memberId === refused?.memberId
+      if (current !== undefined && !isRefused) return current
       const { promise, resolve, reject } = Promise.withResolvers<Membership>()
       const abort = () => reject(until.reason)
       until.addEventListener('abort', abort)

@@ -7,10 +7,11 @@ import type { Log } from '../../../stages/ports.ts'
 import { messageOf, PipelineError } from '../../../state/errors.ts'
 import type { NewJob, StageName } from '../../../state/job.ts'
 import type { Ledger } from '../../../state/ledger.ts'
+import { processIdentity } from '../../../state/process-identity.ts'
 import { type Cluster, isTransient, retrying, sleep } from './cluster.ts'
 import { fetchCommitted, OFFSET_OUT_OF_RANGE, offsetAt, type Position } from './fetch.ts'
 import type { Follower } from './follower.ts'
-import { type Group, joinGroup, keyOf, type Membership, type TopicPartition } from './group.ts'
+import { type Assignment, type Group, joinGroup, keyOf, type Membership, type TopicPartition } from './group.ts'
 import { type RawRecord, readRecords } from './records.ts'
 import type { Source } from './source.ts'
 
@@ -56,12 +57,12 @@ export function openQueue(options: QueueOptions): Queue {
   const group = joinGroup({ cluster, groupId, topics: [topic], sessionTimeoutMs, log, onAssigned })
   const reading = read()
 
-  async function onAssigned(assigned: TopicPartition[], kept: ReadonlySet<string>): Promise<void> {
+  async function onAssigned({ assigned, kept, signal: until }: Assignment): Promise<void> {
     epoch++
-    const fresh = assigned.filter((each) => !kept.has(keyOf(each)))
-    for (const [key, slot] of slots) if (!kept.has(key)) drop(slot)
+    for (const [key, slot] of slots) if (!kept.has(key)) giveBack(slot)
     slots = new Map([...slots].filter(([key]) => kept.has(key)))
-    const committed = fresh.length > 0 ? await group.committed(fresh, signal) : new Map<string, number>()
+    const fresh = assigned.filter((each) => !slots.has(keyOf(each)))
+    const committed = fresh.length > 0 ? await group.committed(fresh, until) : new Map<string, number>()
     for (const each of fresh) {
       const offset = committed.get(keyOf(each)) ?? (await first(each))
       slots.set(keyOf(each), { ...each, offset, end: offset, committed: offset })
@@ -72,9 +73,9 @@ export function openQueue(options: QueueOptions): Queue {
     return await retrying(signal, () => offsetAt(lane, topic, partition, 'earliest'))
   }
 
-  /** Somebody else has it from now on. */
-  function drop({ held }: Slot): void {
-    if (held !== undefined) ledger.jobs.drop(stage, held.job.key, held.origin)
+  /** Somebody else has it from now on, maybe a process of this ledger, which may have received it already. */
+  function giveBack({ held }: Slot): void {
+    if (held !== undefined) ledger.jobs.giveBack(stage, held.job.key, held.origin)
   }
 
   async function read(): Promise<void> {
@@ -119,12 +120,13 @@ export function openQueue(options: QueueOptions): Queue {
   }
 
   async function take(slot: Slot, { offset, value }: RawRecord, asked: number): Promise<void> {
-    const origin = `${keyOf(slot)}/${offset}`
-    const job = jobIn(value, origin)
+    const job = jobIn(value, `${keyOf(slot)}/${offset}`)
     // Whoever had the partition before may have finished it; then the ledger topic says so.
     await follower.catchUp(signal)
     if (epoch !== asked || slots.get(keyOf(slot)) !== slot) return
     slot.offset = offset
+    // Of this process and this assignment alone, so that two that have the same message do not touch each other's work.
+    const origin = `${keyOf(slot)}/${offset} ${processIdentity()} ${epoch}`
     if (job !== undefined && ledger.jobs.receive(job, origin)) {
       slot.held = { job, origin }
       onWork()
@@ -135,11 +137,22 @@ export function openQueue(options: QueueOptions): Queue {
 
   /** Behind the marks of transactions, and messages that ask for nothing any more. */
   async function moveOn(): Promise<void> {
+    // Before the positions: they are those of its generation, and in a later one refused.
+    const member = await group.settled(signal)
     const passed = [...slots.values()].filter(({ held, offset, committed }) => held === undefined && offset > committed)
     if (passed.length === 0) return
     const positions = passed.map(({ partition, offset }) => ({ topic, partition, offset }))
-    await acknowledge(await group.settled(signal), positions)
+    await acknowledge(member, positions)
     for (const [index, slot] of passed.entries()) slot.committed = positions[index]?.offset ?? slot.committed
+  }
+
+  /**
+   * It was finished in another way (recorded after a commit in doubt, forgotten with its capture), or another process of
+   * this ledger has received it: then the group has given it this partition, and refuses our offset.
+   */
+  function passOver(slot: Slot): void {
+    delete slot.held
+    slot.offset++
   }
 
   function jobIn(value: Buffer | null, origin: string): NewJob | undefined {
@@ -159,12 +172,15 @@ export function openQueue(options: QueueOptions): Queue {
     lag: () => [...slots.values()].reduce((sum, { offset, end }) => sum + Math.max(0, end - offset), 0),
 
     claim(leaseMs) {
-      for (const { held } of slots.values()) {
+      for (const slot of slots.values()) {
+        const { held } = slot
         if (held === undefined) continue
         const job = ledger.jobs.claimReceived(stage, held.job.key, held.origin, leaseMs)
-        if (job === undefined) continue
-        held.lease = job.lease
-        return [job]
+        if (job !== undefined) {
+          held.lease = job.lease
+          return [job]
+        }
+        if (!ledger.jobs.isReceived(stage, held.job.key, held.origin)) passOver(slot)
       }
       return []
     },
@@ -176,8 +192,8 @@ export function openQueue(options: QueueOptions): Queue {
       return {
         before: [{ topic, partition, offset }],
         after: [{ topic, partition, offset: offset + 1 }],
-        async member(until) {
-          const member = await group.settled(until)
+        async member(until, refused) {
+          const member = await group.settled(until, refused)
           if (slots.get(keyOf(found)) !== found || found.held?.lease !== lease)
             throw new PipelineError('lease_lost', 'the group gave the partition of this job to another process')
           return member
@@ -196,7 +212,7 @@ export function openQueue(options: QueueOptions): Queue {
       await group.close()
       await lane.close()
       await reading
-      for (const slot of slots.values()) drop(slot)
+      for (const slot of slots.values()) giveBack(slot)
     },
   }
 }

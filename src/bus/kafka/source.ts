@@ -17,8 +17,11 @@ export interface Taken {
   /** Where to go on when it is done, and where not to be moved from while it is not. */
   after: Position[]
   before: Position[]
-  /** Of the generation that it is still ours in; waits while the group is being formed. Throws `lease_lost`. */
-  member(signal: AbortSignal): Promise<Membership>
+  /**
+   * Of the generation that it is still ours in, other than one that was `refused`; waits while the group is being formed.
+   * Throws `lease_lost`.
+   */
+  member(signal: AbortSignal, refused?: Membership): Promise<Membership>
   /** It is acknowledged. */
   finished(): void
 }

@@ -19,7 +19,7 @@ import { processIdentity } from '../../../state/process-identity.ts'
 import { type Cluster, isTransient, retrying, sleep } from './cluster.ts'
 import { type Collected, type Collector, openCollector } from './collector.ts'
 import { type Fetched, fetchCommitted, OFFSET_OUT_OF_RANGE, offsetAt, type Position } from './fetch.ts'
-import { type Group, joinGroup, keyOf, type Membership, type TopicPartition } from './group.ts'
+import { type Assignment, type Group, joinGroup, keyOf, type Membership, type TopicPartition } from './group.ts'
 import { readRecords } from './records.ts'
 import type { Source } from './source.ts'
 
@@ -68,14 +68,18 @@ interface Filling {
   openedAt: number
   /** Events and what was none. */
   messages: number
-  /** Its partitions. */
-  partitions: Set<string>
+  /** Its partitions, and where in each it begins. */
+  begun: Map<string, number>
+  /** Whoever sweeps may take its directory away. */
+  isLost: boolean
 }
 
-interface Ready extends Omit<Filling, 'collector' | 'openedAt' | 'messages'> {
+interface Ready extends Pick<Filling, 'key' | 'dir' | 'begun'> {
   after: Position[]
   collected: Collected
   lease?: string
+  /** Its job is gone from the ledger. */
+  isLost?: boolean
 }
 
 /** Before a process's identity, the origin of jobs that are of no use when that process has ended. */
@@ -90,6 +94,10 @@ const LARGEST_BATCH = 1024 ** 3
 const MAX_CHUNK_LINES = 100_000
 /** Of a topic's id, in the ids of events. */
 const ID_DIGITS = 8
+
+function tokenOf({ key }: Filling): string {
+  return key.slice('stream/'.length)
+}
 
 export function openStream(options: StreamOptions): Stream {
   const { cluster, topics, groupId, ledger, layout, start, sessionTimeoutMs, fetchBytes, leaseMs, flush } = options
@@ -106,47 +114,79 @@ export function openStream(options: StreamOptions): Stream {
   const reading = read()
   const renewing = setInterval(renew, Math.min(1000, leaseMs / 3))
 
-  async function onAssigned(assigned: TopicPartition[], kept: ReadonlySet<string>): Promise<void> {
+  /**
+   * A commit of ours that is on its way while this runs is either known to the group already, which then tells no offset
+   * until its transaction has ended, or of an earlier generation, and refused: nothing is read twice that gets in.
+   */
+  async function onAssigned({ assigned, kept, signal: until }: Assignment): Promise<void> {
     epoch++
-    const touched = [...(filling?.partitions ?? []), ...(ready?.partitions ?? [])]
+    const touched = [...(filling?.begun.keys() ?? []), ...(ready?.begun.keys() ?? [])]
     const isWhole = touched.every((key) => kept.has(key))
-    if (!isWhole) await discard()
-    const stay = new Map([...slots].filter(([key]) => isWhole && kept.has(key)))
-    const fresh = assigned.filter((each) => !stay.has(keyOf(each)))
-    const committed = fresh.length > 0 ? await group.committed(fresh, signal) : new Map<string, number>()
-    for (const each of fresh) {
-      const offset = committed.get(keyOf(each)) ?? (await edge(each, start))
-      stay.set(keyOf(each), { ...each, offset, end: offset, committed: offset })
-    }
-    slots = stay
+    if (!isWhole) await discard('their partitions went to another process')
+    slots = new Map([...slots].filter(([key]) => isWhole && kept.has(key)))
+    const fresh = assigned.filter((each) => !slots.has(keyOf(each)))
+    for (const slot of await opened(fresh, until)) slots.set(keyOf(slot), slot)
+  }
+
+  async function opened(fresh: readonly TopicPartition[], until: AbortSignal): Promise<Slot[]> {
+    const committed = fresh.length > 0 ? await group.committed(fresh, until) : new Map<string, number>()
+    return await Promise.all(
+      fresh.map(async ({ topic, partition }) => {
+        const known = committed.get(keyOf({ topic, partition }))
+        const offset = known ?? (await edge({ topic, partition }, start))
+        // Where a group begins at the end, that is committed before anything is read: whoever comes next begins there too.
+        return { topic, partition, offset, end: offset, committed: known ?? -1 }
+      }),
+    )
   }
 
   async function edge({ topic, partition }: TopicPartition, where: 'earliest' | 'latest'): Promise<number> {
     return await retrying(signal, () => offsetAt(lane, topic, partition, where))
   }
 
-  async function discard(): Promise<void> {
-    for (const batch of [filling, ready]) {
+  async function discard(why: string, batches: readonly (Filling | Ready | undefined)[] = [filling, ready]) {
+    for (const batch of batches) {
       if (batch === undefined) continue
-      log.info('events that were not committed are given up: their partitions went to another process', {
-        batch: batch.key,
-      })
+      log.info('events that were not committed are given up, to be read again', { batch: batch.key, why })
       ledger.transaction(() => {
         ledger.jobs.drop('upload', batch.key, ORIGIN)
         ledger.artifacts.release(relative(layout.dataDir, batch.dir))
       })
     }
-    const open = filling
-    filling = undefined
-    ready = undefined
-    if (open !== undefined) await rm(open.dir, { recursive: true, force: true })
+    const unfinished = batches.includes(filling) ? filling : undefined
+    if (unfinished !== undefined) filling = undefined
+    if (batches.includes(ready)) ready = undefined
+    if (unfinished !== undefined) await rm(unfinished.dir, { recursive: true, force: true })
+  }
+
+  /** What was collected cannot be relied on: it is collected again from where it began. */
+  async function collectAgain(why: string): Promise<void> {
+    const { begun } = filling as Filling
+    // Before anything that waits: nothing may be added to it any more, and nothing offered.
+    for (const [key, offset] of begun) {
+      const slot = slots.get(key)
+      if (slot !== undefined) slot.offset = offset
+    }
+    await discard(why, [filling])
+  }
+
+  /** Without its job a batch is never uploaded, so its events are read again, and all that followed them. */
+  async function readAgain(): Promise<void> {
+    const asked = epoch
+    const lost = [...slots.values()]
+    slots = new Map()
+    await discard('their job is not in the ledger any more')
+    const again = await opened(lost, signal)
+    if (epoch === asked) slots = new Map(again.map((slot) => [keyOf(slot), slot]))
   }
 
   async function read(): Promise<void> {
     while (!signal.aborted) {
       try {
         await group.settled(signal)
-        if (isDue() && ready === undefined) offer()
+        if (filling?.isLost) await collectAgain('the lease of its directory was lost')
+        if (ready?.isLost) await readAgain()
+        if (isDue() && ready === undefined) await offer()
         if (slots.size === 0 || !mayRead() || isFull()) await sleep(50, signal)
         else await fetchAll()
         if (filling === undefined && ready === undefined) await moveOn()
@@ -186,10 +226,12 @@ export function openStream(options: StreamOptions): Stream {
   }
 
   async function moveOn(): Promise<void> {
+    // Before the positions: they are those of its generation, and in a later one refused.
+    const member = await group.settled(signal)
     const passed = [...slots.values()].filter(({ offset, committed }) => offset > committed)
     if (passed.length === 0) return
     const positions = passed.map(({ topic, partition, offset }) => ({ topic, partition, offset }))
-    await acknowledge(await group.settled(signal), positions)
+    await acknowledge(member, positions)
     for (const [index, slot] of passed.entries()) slot.committed = positions[index]?.offset ?? slot.committed
   }
 
@@ -215,12 +257,18 @@ export function openStream(options: StreamOptions): Stream {
     const batch = filling ?? (await begin())
     if (epoch !== asked) return
     const { topic, partition } = slot
-    slot.offset = readRecords(answer.records, { from: slot.offset, aborted: answer.aborted }, (record) => {
-      batch.collector.add({ topic, partition, ...record })
-      batch.messages++
-      heardAt = Date.now()
-    })
-    batch.partitions.add(key)
+    if (!batch.begun.has(key)) batch.begun.set(key, slot.offset)
+    try {
+      slot.offset = readRecords(answer.records, { from: slot.offset, aborted: answer.aborted }, (record) => {
+        batch.collector.add({ topic, partition, ...record })
+        batch.messages++
+        heardAt = Date.now()
+      })
+    } catch (error) {
+      // Part of the answer may be in the batch already (a full disk): what is asked for again must not come on top.
+      await collectAgain(messageOf(error))
+      throw error
+    }
     if (batch.messages === 0) await abandon(batch)
   }
 
@@ -236,7 +284,7 @@ export function openStream(options: StreamOptions): Stream {
     const streamId = (topic: string, partition: number) =>
       `${topic}.${(known.get(topic)?.id ?? '').replaceAll('-', '').slice(0, ID_DIGITS)}-${partition}`
     const collector = openCollector({ dir, maxChunkLines: MAX_CHUNK_LINES, streamId, knownTypes })
-    filling = { key, dir, collector, openedAt: Date.now(), messages: 0, partitions: new Set() }
+    filling = { key, dir, collector, openedAt: Date.now(), messages: 0, begun: new Map(), isLost: false }
     return filling
   }
 
@@ -249,26 +297,49 @@ export function openStream(options: StreamOptions): Stream {
 
   function renew(): void {
     try {
-      if (filling !== undefined) ledger.jobs.renew(filling.key.slice('stream/'.length), leaseMs)
+      if (filling !== undefined) ledger.jobs.renew(tokenOf(filling), leaseMs)
     } catch (error) {
+      if (filling !== undefined && error instanceof PipelineError && error.code === 'lease_lost') filling.isLost = true
       log.warn('the lease of a batch could not be renewed', { error: messageOf(error) })
     }
   }
 
-  function offer(): void {
+  async function offer(): Promise<void> {
     const batch = filling as Filling
+    if (batch.messages === 0) return await abandon(batch)
+    try {
+      ready = handedOver(batch)
+      filling = undefined
+    } catch (error) {
+      await collectAgain(messageOf(error))
+      throw error
+    }
+    onWork()
+  }
+
+  /** From here on it is kept by the ledger. Until now its lease kept it: without that, a sweep may have taken files. */
+  function handedOver(batch: Filling): Ready {
     const collected = batch.collector.finish()
-    filling = undefined
-    const { key, dir, partitions } = batch
+    const { key, dir, begun } = batch
     const after = [...slots.values()].map(({ topic, partition, offset }) => ({ topic, partition, offset }))
     const path = relative(layout.dataDir, dir)
     const input: Batch = { dir: path, source: '', chunks: collected.chunks }
     ledger.transaction(() => {
+      if (!ledger.jobs.isHeld(tokenOf(batch)))
+        throw new PipelineError('lease_lost', 'the lease of a batch ran out while it was collected')
       ledger.artifacts.add(path, 'distribute', undefined)
       ledger.jobs.receive({ stage: 'upload', key, input, bytes: collected.bytes, events: collected.events }, ORIGIN)
     })
-    ready = { key, dir, partitions, after: after.filter((each) => partitions.has(keyOf(each))), collected }
-    onWork()
+    return { key, dir, begun, after: after.filter((each) => begun.has(keyOf(each))), collected }
+  }
+
+  function finish(batch: Ready): void {
+    if (ready !== batch) return
+    ready = undefined
+    for (const { offset, ...each } of batch.after) {
+      const slot = slots.get(keyOf(each))
+      if (slot !== undefined) slot.committed = Math.max(slot.committed, offset)
+    }
   }
 
   return {
@@ -281,7 +352,13 @@ export function openStream(options: StreamOptions): Stream {
     claim(ms) {
       if (ready === undefined) return []
       const job = ledger.jobs.claimReceived('upload', ready.key, ORIGIN, ms)
-      if (job === undefined) return []
+      if (job === undefined) {
+        const status = ledger.jobs.find('upload', ready.key)?.status
+        // Whoever read the record of its commit first has applied it.
+        if (status === 'done' || status === 'failed') finish(ready)
+        else if (status === undefined) ready.isLost = true
+        return []
+      }
       ready.lease = job.lease
       return [job]
     },
@@ -292,20 +369,13 @@ export function openStream(options: StreamOptions): Stream {
       return {
         before: [],
         after: found.after,
-        async member(until) {
-          const member = await group.settled(until)
+        async member(until, refused) {
+          const member = await group.settled(until, refused)
           if (ready !== found)
             throw new PipelineError('lease_lost', 'the group gave partitions of this batch to another process')
           return member
         },
-        finished() {
-          if (ready !== found) return
-          ready = undefined
-          for (const { offset, ...each } of found.after) {
-            const slot = slots.get(keyOf(each))
-            if (slot !== undefined) slot.committed = Math.max(slot.committed, offset)
-          }
-        },
+        finished: () => finish(found),
       }
     },
 
@@ -315,7 +385,7 @@ export function openStream(options: StreamOptions): Stream {
       await group.close()
       await lane.close()
       await reading
-      await discard()
+      await discard('the process stops')
     },
   }
 }

@@ -36,6 +36,8 @@ export interface Ensured {
 /** Above the largest line that the upload takes as an event, and above the largest hand-off. */
 const MESSAGE_BYTES = 10 * 1024 * 1024
 const USUAL_MESSAGE_BYTES = 1_000_000
+/** The client's retries lie within one another; whoever starts may wait for a broker, and says so. */
+const RETRIES = 2
 const SETTLE_LIMIT_MS = 30_000
 const SETTLE_PAUSE_MS = 100
 
@@ -71,7 +73,7 @@ export function topicsOf(bus: BusConfig): TopicSpec[] {
  */
 export async function ensureTopics(bus: BusConfig, wanted: readonly TopicSpec[]): Promise<Ensured> {
   const { Admin } = await import('@platformatic/kafka')
-  const admin = new Admin(clientOptions(bus))
+  const admin = new Admin({ ...clientOptions(bus), retries: RETRIES })
   try {
     return await ensure(admin, bus, wanted)
   } catch (error) {

@@ -38,8 +38,13 @@ export interface Transaction {
 
 export interface Producer {
   readonly transactionId: string
-  /** Runs the body and commits; when either fails, nothing of it is seen, or `CommitUnknown` is thrown. */
+  /**
+   * Runs the body and commits. When either fails, nothing of it is seen, or `CommitUnknown` is thrown. `Fenced` when
+   * somebody else made an end of it, or the brokers did after its time.
+   */
   transact(signal: AbortSignal, body: (transaction: Transaction) => Promise<void>): Promise<void>
+  /** Makes an end of what was left open: after it, a commit that was asked for is made or never will be. */
+  settle(signal: AbortSignal): Promise<void>
 }
 
 export interface ProducerOptions {
@@ -51,6 +56,9 @@ export interface ProducerOptions {
 /** The group has a new generation: this member commits nothing for the old one. */
 export class StaleMembership extends Error {}
 
+/** Nothing was committed: the producer has a successor, or its transaction took too long. */
+export class Fenced extends Error {}
+
 /** The commit was asked for and no answer came. */
 export class CommitUnknown extends Error {}
 
@@ -58,6 +66,17 @@ const TRANSACTION_MS = 60_000
 const REQUEST_MS = 20_000
 /** Of a batch before compression: below what brokers take by default (1 MiB). */
 const BATCH_BYTES = 768 * 1024
+/** How long a commit that was asked for is asked for again, and an abort, when nobody waits any more. */
+const PATIENCE_MS = 5000
+const FENCED = [
+  'INVALID_PRODUCER_EPOCH',
+  'PRODUCER_FENCED',
+  'INVALID_TXN_STATE',
+  'INVALID_PRODUCER_ID_MAPPING',
+  'UNKNOWN_PRODUCER_ID',
+  'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  'TRANSACTION_ABORTABLE',
+]
 const STALE_MEMBER = ['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_PROGRESS', 'FENCED_INSTANCE_ID']
 
 interface Identity {
@@ -70,10 +89,15 @@ export function createProducer(cluster: Cluster, { transactionId, compression, o
   let identity: Identity | undefined
   let last: Promise<unknown> = Promise.resolve()
 
-  function transact(signal: AbortSignal, body: (transaction: Transaction) => Promise<void>): Promise<void> {
-    const turn = last.then(() => one(signal, body))
+  function inTurn(run: () => Promise<void>): Promise<void> {
+    const turn = last.then(run)
     last = turn.catch(() => {})
     return turn
+  }
+
+  async function settle(signal: AbortSignal): Promise<void> {
+    identity = undefined
+    identity = await fence(cluster, transactionId, signal)
   }
 
   async function one(signal: AbortSignal, body: (transaction: Transaction) => Promise<void>): Promise<void> {
@@ -86,12 +110,12 @@ export function createProducer(cluster: Cluster, { transactionId, compression, o
       identity = undefined
       onAborted?.()
       // Only to be quick: the next epoch, or the broker's time limit, ends it as well.
-      if (open.isBegun()) await end(own, false).catch(() => {})
-      throw asStale(error)
+      if (open.isBegun()) await Promise.race([end(own, false), expiry(PATIENCE_MS)]).catch(() => {})
+      throw named(error)
     }
     if (!open.isBegun()) return
     try {
-      await retrying(AbortSignal.timeout(TRANSACTION_MS), () => end(own, true))
+      await ending(signal, (limit) => retrying(limit, () => end(own, true)))
     } catch (error) {
       identity = undefined
       throw new CommitUnknown(messageOf(error), { cause: error })
@@ -104,7 +128,36 @@ export function createProducer(cluster: Cluster, { transactionId, compression, o
     )
   }
 
-  return { transactionId, transact }
+  return {
+    transactionId,
+    transact: (signal, body) => inTurn(() => one(signal, body)),
+    settle: (signal) => inTurn(() => settle(signal)),
+  }
+}
+
+/** As long as a transaction may take; a little while when nobody waits any more. */
+async function ending(signal: AbortSignal, run: (limit: AbortSignal) => Promise<void>): Promise<void> {
+  const limit = new AbortController()
+  const hurry = () => setTimeout(() => limit.abort(signal.reason), PATIENCE_MS)
+  const timers = [setTimeout(() => limit.abort(new Error('no answer in time')), TRANSACTION_MS)]
+  const onAbort = () => void timers.push(hurry())
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort)
+  try {
+    // A request that gets no answer does not look at the limit.
+    await Promise.race([run(limit.signal), rejection(limit.signal)])
+  } finally {
+    signal.removeEventListener('abort', onAbort)
+    for (const timer of timers) clearTimeout(timer)
+  }
+}
+
+function rejection(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+}
+
+function expiry(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms).unref())
 }
 
 /** Makes an end of whatever was left open under this id, and takes it over: whoever had it can commit no more. */
@@ -227,7 +280,9 @@ function createTransaction(
   return { send, commitOffsets, isBegun: () => added.size > 0 || groups.size > 0 }
 }
 
-function asStale(error: unknown): unknown {
+function named(error: unknown): unknown {
   const ids = errorIds(error)
-  return STALE_MEMBER.some((id) => ids.has(id)) ? new StaleMembership(messageOf(error), { cause: error }) : error
+  const isOneOf = (names: readonly string[]) => names.some((id) => ids.has(id))
+  if (isOneOf(STALE_MEMBER)) return new StaleMembership(messageOf(error), { cause: error })
+  return isOneOf(FENCED) ? new Fenced(messageOf(error), { cause: error }) : error
 }

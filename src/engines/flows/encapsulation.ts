@@ -46,6 +46,11 @@ export class Encapsulation {
     return this.refs.length
   }
 
+  /** What kind the innermost tunnel is; undefined outside of any. */
+  get type(): string | undefined {
+    return this.refs[this.refs.length - 1]?.type
+  }
+
   push(ref: TunnelRef, time: number): void {
     ref.lastTime = time
     this.refs.push(ref)

@@ -10,6 +10,10 @@ import type { Ip } from './network.ts'
 const MAX_WAITING_BYTES = 32 * 1024 * 1024
 const MAX_WAITING = 50_000
 const MAX_DATAGRAM = 65_535
+/** A fragment that ends behind this is told, and kept all the same (Zeek's limit). */
+const LARGE_FRAGMENT = 64_000
+/** IPv6's fragment header, which is not in the datagram put together. */
+const FRAGMENT_HEADER = 8
 /** A first or middle fragment with less than this is meant to hide something (Zeek's limit). */
 const SMALL_FRAGMENT = 64
 
@@ -25,7 +29,7 @@ interface Waiting {
   bytes: number
 }
 
-type FragmentWeird = (name: string) => void
+type FragmentWeird = (name: string, source?: string) => void
 
 export interface Reassembler {
   /** A whole datagram, header included, or undefined while parts lack. */
@@ -53,10 +57,7 @@ export function createReassembler(): Reassembler {
     const { buffer, payload, payloadLength: length, fragmentOffset: from } = ip
     const to = from + length
     if (ip.dontFragment) weird('fragment_with_DF')
-    if (to + (payload - ip.at) > MAX_DATAGRAM) {
-      weird('excessively_large_fragment')
-      return undefined
-    }
+    if (to > LARGE_FRAGMENT) weird('excessively_large_fragment')
     if (ip.moreFragments && length < SMALL_FRAGMENT) weird('excessively_small_fragment')
     // What was not captured whole can never be put together.
     if (payload + length > ip.end) {
@@ -82,6 +83,10 @@ export function createReassembler(): Reassembler {
     if (!store(waiting, buffer.subarray(payload, payload + length), from)) weird('fragment_inconsistency')
     if (!isWhole(waiting)) return undefined
     drop(key, waiting)
+    if (waiting.size + (waiting.header?.length ?? 0) - (ip.version === 4 ? 0 : FRAGMENT_HEADER) > MAX_DATAGRAM) {
+      weird('invalid_IP_header_size', 'IP')
+      return undefined
+    }
     return assemble(waiting, ip)
   }
 
@@ -153,7 +158,7 @@ function assemble(waiting: Waiting, ip: Ip): Buffer {
   const header = waiting.header as Buffer
   if (ip.version === 6) {
     // The fragment header is the last one of the unfragmentable part: cut it out, and link past it.
-    const kept = header.subarray(0, header.length - 8)
+    const kept = header.subarray(0, header.length - FRAGMENT_HEADER)
     const whole = Buffer.concat([kept, waiting.payload.subarray(0, waiting.size)])
     whole.writeUInt16BE(Math.min(0xffff, whole.length - 40), 4)
     whole[ip.nextHeaderAt] = waiting.protocol

@@ -54,7 +54,17 @@ export function decodeLink(link: Link, linkType: number, bytes: Uint8Array, at: 
   reset(link)
   if (linkType === 1) return ethernet(link, bytes, at, end)
   const layer = LAYERS.get(linkType)
-  return layer ? layer(link, bytes, at, end) : fault(link, `link type ${linkType}`)
+  return layer ? layer(link, bytes, at, end) : unknown(link, linkType, bytes, at, end)
+}
+
+/** Zeek takes what is in an unknown link layer for IP; what that would make of it is not followed here. */
+function unknown(link: Link, linkType: number, bytes: Uint8Array, at: number, end: number): boolean {
+  const version = at < end ? (bytes[at] as number) >> 4 : 0
+  if (at < end && version !== 4 && version !== 6) {
+    link.weird = 'unknown_ip_version'
+    link.weirdSource = 'IP'
+  }
+  return fault(link, `link type ${linkType}`)
 }
 
 /** An Ethernet frame inside a tunnel. */

@@ -30,6 +30,12 @@ export class Side {
   fins = 0
   /** Where the FIN stands, -1 before one. */
   finAt = -1
+  /** Window scale of its SYN, -1 for none. */
+  scale = -1
+  /** The window that it last offered: in which segment, from where and up to where in the peer's numbers. */
+  windowSeq = -1
+  windowAck = 0
+  windowEdge = 0
   rsts = 0
   rstSeq = 0
   /** A SYN of this side was seen. */
@@ -99,6 +105,8 @@ export class LiveFlow {
   waiting = false
   previous: LiveFlow | undefined = undefined
   next: LiveFlow | undefined = undefined
+  /** It has broken its tunnel's protocol, and that was told. */
+  violated = false
   /** As the outer flow of a tunnel. */
   tunnelRef: TunnelRef | undefined = undefined
   /** Sides that sent tunnel packets: 1 the originator, 2 the responder. */

@@ -153,10 +153,10 @@ function extensions(ip: Ip, buffer: Buffer, at: number, total: number): string {
     }
     if (cursor + 8 > ip.end) return HEADER_CUT
     const length = extensionLength(next, buffer[cursor + 1] as number)
+    if (next === DESTINATION) homeAddress(ip, buffer, cursor + 2, Math.min(cursor + length, ip.end))
     if (cursor + length > at + total) return HEADER_SIZE
     if (cursor + length > ip.end) return HEADER_CUT
     if (next === ROUTING) routing(ip, buffer, cursor, length)
-    if (next === DESTINATION) homeAddress(ip, buffer, cursor + 2, cursor + length)
     if (next === FRAGMENT && fragment6(ip, buffer, cursor, nextAt - at)) {
       ip.protocol = buffer[cursor] as number
       ip.payload = cursor + 8
@@ -193,15 +193,12 @@ function homeAddress(ip: Ip, buffer: Buffer, from: number, to: number): void {
       continue
     }
     const length = at + 1 < to ? (buffer[at + 1] as number) : 256
-    if (at + 2 + length > to) {
-      ip.oddity = 'bad_ipv6_dest_opt_len'
-      return
-    }
-    if (type === HOME_ADDRESS) {
-      if (++homes > 1) ip.oddity = 'multiple_home_addr_opts'
-      else if (length !== 16) ip.oddity = 'bad_home_addr_len'
-      else ip.src = at + 2
-    }
+    const isHome = type === HOME_ADDRESS
+    if (isHome && ++homes > 1) ip.oddity = 'multiple_home_addr_opts'
+    else if (isHome && length !== 16) ip.oddity = 'bad_home_addr_len'
+    else if (at + 2 + length > to) ip.oddity = 'bad_ipv6_dest_opt_len'
+    else if (isHome) ip.src = at + 2
+    if (ip.oddity !== '') return
     at += 2 + length
   }
 }

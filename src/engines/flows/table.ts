@@ -29,7 +29,7 @@ import {
 import { decodeIp, emptyIp, type Ip, ODD_LENGTH } from './network.ts'
 import { isLikelyServer, portProtocol } from './ports.ts'
 import { ACK, RST, type Segment, SYN, tcpSegment } from './tcp.ts'
-import { emptyInner, gre, type UdpTunnel, udpTunnel } from './tunnels.ts'
+import { emptyInner, gre, isCutIp, type UdpTunnel, udpTunnel } from './tunnels.ts'
 import type { FlowCounts, FlowEntry, FlowIdentity, FlowTable, FlowTableOptions, OddPort, PayloadView } from './types.ts'
 import { NO_FLOW } from './types.ts'
 import { type Addresses, createWeirds, type Weirds } from './weirds.ts'
@@ -80,8 +80,10 @@ class Table<State> implements FlowTable<State> {
   private readonly undecoded: Record<string, number> = {}
   private readonly protocols: Record<string, number> = {}
   private readonly oddPorts = new Map<string, OddPort>()
+  private readonly onViolation: FlowTableOptions<State>['onViolation']
 
-  constructor({ captureId, localNets, onFlow, onTunnel, onWeird }: FlowTableOptions<State>) {
+  constructor({ captureId, localNets, onFlow, onTunnel, onWeird, onViolation }: FlowTableOptions<State>) {
+    this.onViolation = onViolation
     this.tunnels = new Encapsulation(captureId, onTunnel)
     this.weirds = createWeirds(this.now, onWeird)
     this.book = new FlowBook(this.now, {
@@ -186,7 +188,9 @@ class Table<State> implements FlowTable<State> {
     if (ip.oddity !== '') this.oddity(ip)
     if (fault !== '') return this.badIp(fault, depth)
     if (ip.fragment) {
-      const whole = this.fragments.add(ip, (name) => this.weirds.ofPacket(name, '', undefined, addressesOf(ip)))
+      const whole = this.fragments.add(ip, (name, source = '') =>
+        this.weirds.ofPacket(name, source, undefined, addressesOf(ip)),
+      )
       if (whole === undefined) return this.give('fragment', false)
       const who = addressesOf(ip)
       const again = decodeIp(ip, whole, 0, whole.length, whole.length)
@@ -556,7 +560,19 @@ class Table<State> implements FlowTable<State> {
   ): FlowEntry {
     const { inner, tunnels, now, book } = this
     inner.weird = ''
+    if (tunnel.analyzer !== undefined && tunnels.type === tunnel.type) {
+      this.violation(flow, tunnel.analyzer, 'GTP-in-GTP')
+      return entry
+    }
     if (depth + 1 >= MAX_DEPTH || !tunnel.decode(inner, buffer, at, at + length)) return entry
+    if (tunnel.analyzer !== undefined && isCutIp(buffer, inner.at, inner.end + missing)) {
+      this.violation(flow, tunnel.analyzer, 'Truncated GTPv1')
+      return entry
+    }
+    if (inner.kind === 'none') {
+      flow.service = tunnel.service
+      return entry
+    }
     if (inner.weird !== '') this.flowWeird(flow, inner.weird, tunnel.type.slice('Tunnel::'.length).toUpperCase())
     flow.tunnelSides |= isOrig ? 1 : 2
     flow.tunnelRef ??= {
@@ -579,6 +595,12 @@ class Table<State> implements FlowTable<State> {
     this.last = flow
     this.lastFromA = isOrig === flow.origIsA
     return entry
+  }
+
+  private violation(flow: LiveFlow, analyzer: string, reason: string): void {
+    if (flow.violated) return
+    flow.violated = true
+    this.onViolation?.({ time: this.now.time, ...this.whoIs(flow), transport: 'udp', analyzer, reason })
   }
 
   /** What `this.inner` tells. `missing`: bytes at its end that were not captured. */

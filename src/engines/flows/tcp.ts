@@ -65,10 +65,29 @@ export function tcpSegment(flow: LiveFlow, isOrig: boolean, segment: Segment, we
   if (segment.window === 0) zeroWindow(flow, me, isOrig)
   if (segment.length === 0 && (flags & ACK) !== 0) note(flow, H_ACK, isOrig)
   if (!me.started) begin(me, segment.seq - 1)
+  else if (relative(me, segment.seq) < 0) weird(flow, 'TCP_seq_underflow_or_misorder', 'TCP')
   dataState(flow, me, peer, isOrig, segment, weird)
+  if ((flags & ACK) !== 0) checkWindow(flow, me, peer, segment, weird)
   const fresh = receive(flow, me, peer, isOrig, segment, weird, false)
   if ((flags & ACK) !== 0) acknowledge(flow, peer, !isOrig, segment.ack)
   return fresh
+}
+
+/**
+ * A receiver takes back room that it had offered, which it must not (RFC 9293, 3.8.6). Of segments that stand at the
+ * same place in its own stream, for others may have come out of order; a scaled window is known to a unit.
+ */
+function checkWindow(flow: LiveFlow, me: Side, peer: Side, segment: Segment, weird: FlowWeird): void {
+  if (!peer.started) return
+  const ack = relative(peer, segment.ack)
+  if (ack < 0) weird(flow, 'TCP_ack_underflow_or_misorder', 'TCP')
+  const unit = me.scale >= 0 && peer.scale >= 0 ? 2 ** me.scale : 1
+  const edge = ack + segment.window * unit
+  if (me.synSeen && segment.seq === me.windowSeq && ack >= me.windowAck && edge <= me.windowEdge - unit)
+    weird(flow, 'window_recision', '')
+  me.windowSeq = segment.seq
+  me.windowAck = ack
+  me.windowEdge = edge
 }
 
 function zeroWindow(flow: LiveFlow, me: Side, isOrig: boolean): void {
@@ -139,6 +158,7 @@ function repeatedSyn(flow: LiveFlow, me: Side, seq: number, weird: FlowWeird): v
 function synState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, segment: Segment, weird: FlowWeird): void {
   const ack = (segment.flags & ACK) !== 0
   me.synSeen = true
+  me.scale = Math.min(14, segment.scale)
   if (segment.scale > 14) weird(flow, 'TCP_scale_range', 'TCP', String(segment.scale))
   switch (me.state) {
     case INACTIVE:
@@ -165,16 +185,24 @@ function synState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, segment
       break
     case PARTIAL:
     case ESTABLISHED:
-      if (!ack || me.startRaw !== (segment.seq | 0)) weird(flow, 'SYN_inside_connection', '')
+      // One that is sent again while its answer is under way is nothing odd.
+      if (me.startRaw !== (segment.seq | 0) || (!ack && hasSpoken(flow, isOrig)))
+        weird(flow, 'SYN_inside_connection', '')
       break
   }
+}
+
+/** It has sent more than SYNs. */
+function hasSpoken(flow: LiveFlow, isOrig: boolean): boolean {
+  const letters = H_ACK | H_DATA
+  return (flow.seen & (isOrig ? letters : letters << 16)) !== 0
 }
 
 function finState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, weird: FlowWeird): void {
   note(flow, H_FIN, isOrig)
   if (me.fins++ > 0) return
-  if ((me.state === SYN_SENT || me.state === SYN_ACK_SENT) && peer.state === INACTIVE)
-    weird(flow, 'inappropriate_FIN', 'TCP')
+  const unanswered = peer.state === INACTIVE || (me.state === SYN_SENT && peer.state === PARTIAL)
+  if ((me.state === SYN_SENT || me.state === SYN_ACK_SENT) && unanswered) weird(flow, 'inappropriate_FIN', 'TCP')
   me.state = CLOSED
   // A side that had closed and then reset has closed after all.
   if (peer.state === RESET && peer.fins > 0) peer.state = CLOSED
@@ -192,6 +220,7 @@ function rstState(flow: LiveFlow, me: Side, peer: Side, isOrig: boolean, segment
   if (segment.length > 0 && me.rsts === 1) weird(flow, 'RST_with_data', 'TCP')
   if (me.fins > 0 && peer.fins > 0) return
   me.state = RESET
+  if (peer.state === CLOSED) flow.closed = true
 }
 
 // ---- state by data --------------------------------------------------------------------------------------

@@ -32,18 +32,29 @@ function found(inner: Inner, kind: InnerKind, at: number, end: number): boolean 
 /** True when `inner` was filled. */
 type TunnelDecoder = (inner: Inner, bytes: Uint8Array, at: number, end: number) => boolean
 
+/** An IP packet whose header or length goes beyond what carries it. */
+export function isCutIp(bytes: Uint8Array, at: number, end: number): boolean {
+  const version = (bytes[at] as number) >> 4
+  if (end - at < (version === 4 ? 20 : 40)) return true
+  return (version === 4 ? be16(bytes, at + 2) : 40 + be16(bytes, at + 4)) > end - at
+}
+
 export interface UdpTunnel {
   /** As the tunnel log has it. */
   type: string
   /** As conn.service has it. */
   service: string
+  /** As the analyzer log names it; what breaks others is not told. */
+  analyzer?: string
   decode: TunnelDecoder
 }
 
+const GTP: UdpTunnel = { type: 'Tunnel::GTPv1', service: 'gtpv1', analyzer: 'GTPV1', decode: gtp }
+
 /** By port, as Zeek registers them. */
 const UDP_TUNNELS = new Map<number, UdpTunnel>([
-  [2123, { type: 'Tunnel::GTPv1', service: 'gtpv1', decode: gtp }],
-  [2152, { type: 'Tunnel::GTPv1', service: 'gtpv1', decode: gtp }],
+  [2123, GTP],
+  [2152, GTP],
   [3544, { type: 'Tunnel::TEREDO', service: 'teredo', decode: teredo }],
   [4789, { type: 'Tunnel::VXLAN', service: 'vxlan', decode: vxlan }],
   [5072, { type: 'Tunnel::AYIYA', service: 'ayiya', decode: ayiya }],
@@ -112,11 +123,14 @@ function vxlan(inner: Inner, bytes: Uint8Array, at: number, end: number): boolea
   return found(inner, 'ethernet', at + 8, end)
 }
 
+const ARP = 0x0806
+
 function geneve(inner: Inner, bytes: Uint8Array, at: number, end: number): boolean {
   if (end - at < 8 || (bytes[at] as number) >> 6 !== 0) return false
   const body = at + 8 + ((bytes[at] as number) & 0x3f) * 4
   const protocol = be16(bytes, at + 2)
   if (protocol === 0x6558) return found(inner, 'ethernet', body, end)
+  if (protocol === ARP) return found(inner, 'none', body, end)
   return (protocol === 0x0800 || protocol === 0x86dd) && found(inner, 'ip', body, end)
 }
 

@@ -92,6 +92,20 @@ export interface WeirdEvent {
   source?: string
 }
 
+/** A flow whose payload breaks the tunnel protocol of its port. */
+export interface ViolationEvent {
+  time: number
+  uid: string
+  origAddress: string
+  origPort: number
+  respAddress: string
+  respPort: number
+  transport: Transport
+  /** The analyzer as Zeek names it: `GTPV1`. */
+  analyzer: string
+  reason: string
+}
+
 export interface FlowTableOptions<State = unknown> {
   /** SHA-256 of the capture (or any string): uids follow from it, so those of different captures differ. */
   captureId: string
@@ -99,6 +113,7 @@ export interface FlowTableOptions<State = unknown> {
   onFlow: (flow: Flow, state: State | undefined) => void
   onTunnel?: (event: TunnelEvent) => void
   onWeird?: (event: WeirdEvent) => void
+  onViolation?: (event: ViolationEvent) => void
   /** CIDR prefixes that count as local (default: Zeek's, the private address space). */
   localNets?: readonly string[]
 }

@@ -5,10 +5,12 @@
 import type { Packet } from '../../capture/packet.ts'
 import { communityId } from '../flows/community-id.ts'
 import { formatConn } from '../flows/conn.ts'
-import type { Flow as EndedFlow, FlowCounts, TunnelEvent, WeirdEvent } from '../flows/types.ts'
+import type { Flow as EndedFlow, FlowCounts, TunnelEvent, ViolationEvent, WeirdEvent } from '../flows/types.ts'
 import { createSharedFiles } from './files.ts'
 import { createLiveFlows, type LiveFlows } from './live.ts'
+import { filterNotice } from './packet-filter.ts'
 import type { Fields, Flow, Protocol } from './protocols/protocol.ts'
+import { violationRecord } from './protocols/violation.ts'
 import { createReassembly, type Payload, type Reassembly, type Segment, type StreamHandler } from './reassembly.ts'
 import { createSession, type Expectation, type FlowSession, flowColumns, type SessionHost } from './session.ts'
 
@@ -16,6 +18,8 @@ export interface DissectOptions {
   captureId: string
   localNets?: readonly string[]
   protocols: readonly Protocol[]
+  /** Logs that Zeek has only with a policy script: `smb_cmd`. */
+  policyLogs?: readonly string[]
   write(log: string, record: object): void
   /** A record as JSON text. */
   writeLine(log: string, line: string): void
@@ -31,6 +35,9 @@ export interface Dissect {
   finish(time?: number): void
   readonly counts: FlowCounts
 }
+
+/** Zeek's clock starts at one second: in captures that begin at the epoch only connections have earlier times. */
+const clockAt = (time: number) => Math.max(time, 1)
 
 /** Zeek logs a certificate again only after a day. */
 const RELOG_SECONDS = 86400
@@ -88,7 +95,8 @@ export function createDissect(options: DissectOptions): Dissect {
   const sharedFiles = createSharedFiles(write)
   const shared = new Map<string, { end(): void }>()
   const { protocols, onFault } = options
-  const host: SessionHost = { write, writeOfFlow, protocols, onFault, expected, sharedFiles, shared }
+  const policyLogs = new Set(options.policyLogs)
+  const host: SessionHost = { write, writeOfFlow, protocols, policyLogs, onFault, expected, sharedFiles, shared }
 
   const open = (): FlowSession => createSession(host, flows.identity())
   const flows: LiveFlows = createLiveFlows<FlowState>(
@@ -97,14 +105,17 @@ export function createDissect(options: DissectOptions): Dissect {
       localNets: options.localNets,
       onTunnel: (event) => options.write('tunnel', tunnelRecord(event)),
       onWeird: (event) => options.write('weird', weirdRecord(event)),
+      onViolation: (event) => options.write('analyzer', tunnelViolation(event)),
     },
     {
       open: (isTcp) => new FlowState(isTcp, open),
-      segment: (state, fromOriginator, header, payload, ts) => {
+      segment: (state, fromOriginator, header, payload, time) => {
+        const ts = clockAt(time)
         state.last = ts
         state.segment(fromOriginator, header, payload, ts)
       },
-      datagram(state, fromOriginator, { buffer, offset, length }, ts) {
+      datagram(state, fromOriginator, { buffer, offset, length }, time) {
+        const ts = clockAt(time)
         state.last = ts
         state.datagram(fromOriginator, buffer.subarray(offset, offset + length), ts)
       },
@@ -117,8 +128,16 @@ export function createDissect(options: DissectOptions): Dissect {
       },
     },
   )
+  let isFirst = true
   return {
-    packet: flows.packet,
+    packet(packet) {
+      if (isFirst) {
+        isFirst = false
+        const notice = filterNotice(packet.linkType)
+        if (notice !== undefined) options.write('notice', notice)
+      }
+      return flows.packet(packet)
+    },
     uid: flows.uid,
     finish(time) {
       flows.finish(time)
@@ -171,7 +190,6 @@ class FlowState implements StreamHandler {
 
   end(open: () => FlowSession): void {
     if (this.open !== undefined) this.open = open
-    this.reassembly?.end(this.last)
     this.over(this.last)
   }
 
@@ -214,7 +232,7 @@ function hasLongerList(record: object, limit: number): boolean {
 
 function weirdRecord(event: WeirdEvent): object {
   return {
-    ts: event.time,
+    ts: clockAt(event.time),
     uid: event.uid,
     'id.orig_h': event.origAddress,
     'id.orig_p': event.origPort,
@@ -228,9 +246,15 @@ function weirdRecord(event: WeirdEvent): object {
   }
 }
 
+function tunnelViolation(event: ViolationEvent): object {
+  const { uid, origAddress: origAddr, origPort, respAddress: respAddr, respPort, transport } = event
+  const flow = { uid, origAddr, origPort, respAddr, respPort, transport }
+  return { ts: clockAt(event.time), ...violationRecord('packet', flow, event.analyzer, event.reason) }
+}
+
 function tunnelRecord(event: TunnelEvent): object {
   return {
-    ts: event.time,
+    ts: clockAt(event.time),
     uid: event.uid,
     'id.orig_h': event.origAddress,
     'id.orig_p': event.origPort,

@@ -36,6 +36,8 @@ export interface TsharkEngineOptions {
   memoryBytes?: number
   /** Writes the `packet` log, one row a frame: large. */
   packetLog?: boolean
+  /** Writes the `smb_cmd` log, one record an SMB command. */
+  smbCommandLog?: boolean
   /** CIDR prefixes that count as local; default: Zeek's. */
   localNets?: readonly string[]
   /** A worker that reports nothing for so long hangs (default a minute). */
@@ -193,7 +195,9 @@ async function dissectParts(
   const isWhole = parts.length === partCount
   const uidFile = options.tshark === undefined || !isWhole ? {} : { uidFile: join(workDir, UID_FILE) }
   try {
-    const pass = { capturePath, captureId, partCount, parts, spillDir: workDir, ...localNetsOf(options), ...uidFile }
+    const policyLogs = options.smbCommandLog === true ? ['smb_cmd'] : []
+    const part = { capturePath, captureId, partCount, parts, spillDir: workDir, policyLogs }
+    const pass = { ...part, ...localNetsOf(options), ...uidFile }
     return [await options.pool.run(pass, { signal, onProgress })]
   } catch (error) {
     if (!isPoisoned(error)) throw error

@@ -26,6 +26,8 @@ export interface PassRequest {
   /** Exists; the files of this pass have names of their own in it. */
   spillDir: string
   localNets?: readonly string[]
+  /** Logs that Zeek has only with a policy script, and that are asked for. */
+  policyLogs?: readonly string[]
   /** Where the uid of each packet is written, for the packet log; needs all parts. */
   uidFile?: string
 }
@@ -147,6 +149,7 @@ export async function runPass(request: PassRequest, { onProgress, signal }: Pass
     return createDissect({
       captureId: request.captureId,
       localNets: request.localNets,
+      policyLogs: request.policyLogs,
       protocols: PROTOCOLS,
       write: (log, record) => outputs.line(part, log, JSON.stringify(record)),
       writeLine: (log, line) => outputs.line(part, log, line),

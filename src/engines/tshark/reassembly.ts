@@ -2,7 +2,8 @@
  * TCP payload in order (RFC 9293, 3.4). In: segments as they come, of one flow. Out: each byte once, in
  * order, with gaps named: bytes that the other side acknowledged without the capture having them.
  *
- * Memory: what waits behind a hole, at most `MAX_HELD_BYTES` a side; beyond it the hole is called a gap.
+ * Memory: what waits behind a hole, at most `MAX_HELD_BYTES` a side; beyond it the hole is called a gap. What still
+ * waits when the flow is over was acknowledged by nobody; it is not given out, as Zeek does not.
  */
 
 import { ACK, FIN, RST, SYN } from '../flows/tcp.ts'
@@ -53,7 +54,6 @@ export interface Reassembly {
   segment(fromOriginator: boolean, segment: Segment, payload: Payload, ts: number): void
   /** Both sides have sent their last byte: nothing comes any more. */
   readonly isOver: boolean
-  end(ts: number): void
 }
 
 export function createReassembly(handler: StreamHandler): Reassembly {
@@ -179,13 +179,6 @@ class Streams implements Reassembly {
     if (!side.isKnown) return
     side.isDone = true
     this.handler.finished(fromOriginator, ts)
-  }
-
-  end(ts: number): void {
-    for (const fromOriginator of [true, false]) {
-      const side = fromOriginator ? this.originator : this.responder
-      while (side.held !== undefined) this.skipTo(side, fromOriginator, side.held[0]?.seq ?? side.next, ts)
-    }
   }
 }
 

@@ -16,6 +16,8 @@ export interface SessionHost {
   /** The same as `write` for a record that starts with the flow's columns; made of text at once where it is there. */
   writeOfFlow?(log: string, ts: number, flow: Flow, fields: Fields): void
   protocols: readonly Protocol[]
+  /** Logs that Zeek has only with a policy script, and that are asked for. */
+  policyLogs?: ReadonlySet<string>
   /** A dissector's bug: which protocol, and the error. */
   onFault(protocol: string, error: unknown): void
   /** Protocols of flows that another flow has announced, by `address port`. */
@@ -169,6 +171,10 @@ class FlowOfProtocols implements FlowSession, Session {
 
   emitBare(log: string, ts: number, fields: Fields): void {
     this.host.write(log, { ts, ...fields })
+  }
+
+  wants(log: string): boolean {
+    return this.host.policyLogs?.has(log) === true
   }
 
   weird(ts: number, name: string, source?: string, addl?: string): void {

@@ -25,6 +25,8 @@ export interface ZeekEngineOptions {
   searchPath?: string
   /** Loaded after Zeek's own scripts: `local`, another name that Zeek knows, or the path of a script. */
   zeekScript?: string
+  /** Loads the script that writes the `smb_cmd` log, one record an SMB command. */
+  smbCommandLog?: boolean
   timeoutMs?: number
   memoryBytes?: number
   /** Zeeks that run at the same time (default: the cores). */
@@ -174,7 +176,7 @@ async function runZeek(
   seeds: string,
   runDir: string,
   signal: AbortSignal,
-  { zeekPath, zeekScript, searchPath, timeoutMs = DAY_MS, memoryBytes }: Opened,
+  { zeekPath, zeekScript, smbCommandLog, searchPath, timeoutMs = DAY_MS, memoryBytes }: Opened,
 ): Promise<string[]> {
   const {
     code,
@@ -189,6 +191,7 @@ async function runZeek(
       '--load-seeds',
       seeds,
       'LogAscii::use_json=T',
+      ...(smbCommandLog === true ? ['policy/protocols/smb/log-cmds'] : []),
       ...(zeekScript === undefined ? [] : [zeekScript]),
     ],
     cwd: runDir,

@@ -50,19 +50,27 @@ export function createRewrite(table: Table): Rewrite {
   const seen = new Set<TableField>()
 
   function line(bytes: Buffer): ReturnType<Rewrite['line']> {
-    if (!isUtf8(bytes)) return { reason: 'not UTF-8' }
-    const text = bytes
-      .toString('utf8')
-      .replace(/^\uFEFF/, '')
-      .trim()
-    if (text === '') return { reason: 'empty line' }
-    const record = parse(text)
-    if (record === undefined) return { reason: 'not JSON' }
-    if (typeof record !== 'object' || record === null || Array.isArray(record)) return { reason: 'not an object' }
-    return emit(table, collect(text, table, prefixes), seen)
+    const read = readRecord(bytes)
+    return 'reason' in read ? read : emit(table, collect(read.text, table, prefixes), seen)
   }
 
   return { line, seenFields: () => [...seen] }
+}
+
+/** A line, whether clean or not, as a record and its JSON text; or the reason why it is quarantined. */
+export function readRecord(
+  bytes: Buffer,
+): { text: string; record: Record<string, unknown> } | { reason: QuarantineReason } {
+  if (!isUtf8(bytes)) return { reason: 'not UTF-8' }
+  const text = bytes
+    .toString('utf8')
+    .replace(/^\uFEFF/, '')
+    .trim()
+  if (text === '') return { reason: 'empty line' }
+  const record = parse(text)
+  if (record === undefined) return { reason: 'not JSON' }
+  if (typeof record !== 'object' || record === null || Array.isArray(record)) return { reason: 'not an object' }
+  return { text, record: record as Record<string, unknown> }
 }
 
 /** The members of one record: the JSON text of each field that is known, and what has no column. */

@@ -160,6 +160,30 @@ export function createScan(table: Table, numbering?: 'explicit'): Scan {
   }
 }
 
+/** The scan of one record after the other, with the places of its values: for those that use them where they lie. */
+export interface RecordScan {
+  /** The place behind the record that begins at `start`, or -1 where it is not clean. Whether it is UTF-8 is not looked at. */
+  record(bytes: Buffer, view: DataView, start: number): number
+  /** Whether the last record has this field of the table; the places below are those of fields that it has. */
+  has(slot: number): boolean
+  /** The places of the value's first byte and behind its last. */
+  readonly starts: Int32Array
+  readonly ends: Int32Array
+}
+
+export function createRecordScan(table: Table, numbering?: 'explicit'): RecordScan {
+  const state = createState(table, numbering === 'explicit')
+  return {
+    record(bytes, view, start) {
+      beginLine(state)
+      return state.isNumbered ? skipNumberedRecord(state, bytes, view, start) : skipRecord(state, bytes, view, start)
+    },
+    has: (slot) => state.lastSeen[slot] === state.stamp,
+    starts: state.starts,
+    ends: state.ends,
+  }
+}
+
 /**
  * What the scan of one table works with. It is passed to plain functions rather than closed over: there is a scan for
  * each log type, and code that is compiled once for all of them is faster than closures of each.
@@ -175,6 +199,9 @@ interface ScanState {
   readonly kinds: Uint8Array
   readonly counted: Uint8Array
   readonly timeSlot: number
+  /** Where the value of a field was seen last. */
+  readonly starts: Int32Array
+  readonly ends: Int32Array
   /** The stamp of the line in which a field was seen last. */
   readonly lastSeen: Int32Array
   /** Records of one log have their keys in one order: what followed a field last is the best guess. The last is for `{`. */
@@ -205,6 +232,8 @@ function createState(table: Table, isNumbered: boolean): ScanState {
       slot < fields.length && isCounted(table, fields[slot] as TableField) ? 1 : 0,
     ),
     timeSlot: table.time ? fields.indexOf(table.time) : -1,
+    starts: new Int32Array(slots),
+    ends: new Int32Array(slots),
     lastSeen: new Int32Array(slots),
     follower: new Int32Array(slots + 1),
     stamp: LONG_AGO,
@@ -232,12 +261,7 @@ function scanLines(
   let hourLines = 0
   let lastHour = NO_HOUR
   for (let at = start; at < end; lines++) {
-    state.stamp = state.stamp === 0x3fffffff ? restart(state.lastSeen) : state.stamp + 1
-    state.values = 0
-    state.hour = NO_HOUR
-    state.sawIso = false
-    state.sawIpv6 = false
-    state.sawExtra = false
+    beginLine(state)
     let stop = state.isNumbered ? skipNumberedRecord(state, bytes, view, at) : skipRecord(state, bytes, view, at)
     if (stop >= 0 && bytes[stop] === RETURN) stop++
     const isClean = stop >= 0 && bytes[stop] === NEWLINE
@@ -262,6 +286,15 @@ function scanLines(
   tally.lines += clean
   tally.values += total
   return lines
+}
+
+function beginLine(state: ScanState): void {
+  state.stamp = state.stamp === 0x3fffffff ? restart(state.lastSeen) : state.stamp + 1
+  state.values = 0
+  state.hour = NO_HOUR
+  state.sawIso = false
+  state.sawIpv6 = false
+  state.sawExtra = false
 }
 
 /** From `{` to the place behind `}`, or -1. */
@@ -297,6 +330,7 @@ function skipMembers(state: ScanState, bytes: Buffer, view: DataView, start: num
     lastSeen[slot] = stamp
     before = slot
     at += 1 + (keys.lengths[slot] as number)
+    state.starts[slot] = at
     const kind = kinds[slot] as number
     const weight = counted[slot] as number
     if (kind === ANY) {
@@ -310,6 +344,7 @@ function skipMembers(state: ScanState, bytes: Buffer, view: DataView, start: num
       state.values += weight
     }
     if (at < 0) return -1
+    state.ends[slot] = at
     if (bytes[at] === CLOSE) return at + 1
     if (bytes[at] !== COMMA) return -1
   }

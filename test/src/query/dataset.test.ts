@@ -77,6 +77,14 @@ describe('dataset', () => {
     expect(await dataset.tableNames()).toEqual(['conn', 'dns'])
   })
 
+  it('reads files under every prefix that was ever set, and none of another type', async () => {
+    const good = await fixture.write('conn', '2026-03-05 08', 'a', connRows('2026-03-05 08'))
+    copyFileSync(good, join(dirname(good), 'zeek-2_conn_b.parquet'))
+    copyFileSync(good, join(dirname(good), 'events_dns_c.parquet'))
+    await using dataset = await fixture.open()
+    expect(await rowsOf(dataset, 'SELECT count(*)::INT AS n FROM conn')).toEqual([{ n: 4 }])
+  })
+
   it('joins files of different schemas: what one lacks is NULL, the wider type holds both', async () => {
     await fixture.write('conn', '2026-03-05 08', 'a', "SELECT 1::INTEGER AS a, 'x' AS old, {'p': 1} AS s, 5 AS mixed")
     await fixture.write(

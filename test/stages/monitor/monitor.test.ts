@@ -262,16 +262,17 @@ it('a capture whose rows are being removed is left in the inbox until that is do
   expect(readFileSync(path)).toEqual(content)
   ledger.captures.setState(sha256(content), 'done')
   await arrived(2)
-  expect(existsSync(path)).toBe(false)
+  await until(() => !existsSync(path), 'the file to be taken away')
 })
 
 it('two archives of one name are both kept beside each other', async () => {
   const { drop, layout, arrived } = await monitor()
   drop('case.zip', storedZip({ 'a.pcap': capture('a'), 'notes.txt': Buffer.from('first notes') }))
   await arrived(2)
+  const zips = () => readdirSync(layout.quarantine).filter((name) => name.endsWith('case.zip'))
+  await until(() => zips().length === 1, 'the first archive to be put aside')
   drop('case.zip', storedZip({ 'b.pcap': capture('b'), 'notes.txt': Buffer.from('other notes') }))
   await arrived(4)
-  const zips = () => readdirSync(layout.quarantine).filter((name) => name.endsWith('case.zip'))
   await until(() => zips().length === 2, 'both archives')
 })
 

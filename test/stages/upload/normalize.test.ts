@@ -50,6 +50,20 @@ describe('a record', () => {
     })
   })
 
+  it('of an SMB command keeps the file that it is about', () => {
+    const raw = {
+      ...{ ts: 1767225600, uid: 'C1', 'id.orig_h': '10.0.0.1', 'id.orig_p': 40_000, 'id.resp_h': '10.0.0.2' },
+      ...{ 'id.resp_p': 445, command: 'CLOSE', status: 'SUCCESS', rtt: 0.1, version: 'SMB2' },
+      ...{ 'referenced_file.name': 'notes.txt', 'referenced_file.size': 12 },
+    }
+    expect(normalize('smb_cmd', raw)).toMatchObject({
+      source: 'zeek_smb_cmd',
+      raw: { command: 'CLOSE', 'referenced_file.name': 'notes.txt' },
+      normalized: { flow_id: 'C1', src_ip: '10.0.0.1', dst_port: 445, event_type: 'smb_command', event_class: 'file' },
+      enriched: { direction: 'internal', community_id: expect.stringMatching(/^1:/) },
+    })
+  })
+
   it('may be nested, and have an ISO time', () => {
     const { normalized } = normalize('dns', {
       ts: '2026-01-01T00:00:00.5Z',

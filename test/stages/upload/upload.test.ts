@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { createDistribute } from '../../../stages/distribute/distribute.ts'
 import type { Batch, Chunk } from '../../../stages/hand-offs.ts'
@@ -12,6 +13,10 @@ import { createUpload } from '../../../stages/upload/upload.ts'
 import { type TestBench, testBench, until } from '../../support/pipeline.ts'
 
 const ID = 'cd'.repeat(32)
+/** In memory; the tests' other files lie on a disk. */
+const OTHER_DISK = '/dev/shm'
+const isOther = existsSync(OTHER_DISK) && statSync(OTHER_DISK).dev !== statSync(tmpdir()).dev
+const noOtherDisk = isOther ? '' : ' (skipped: no second file system here)'
 const RULES = { bufferBytes: 1e9, intervalMs: 0, events: 0 }
 
 /** Writes a file of lines for each log type: enough to see what readers would see. */
@@ -245,6 +250,22 @@ describe('a process that dies', () => {
     await sweep({ ...bench, stages: next })
     expect(dataset(bench)).toHaveLength(10)
   })
+
+  it.skipIf(noOtherDisk)(
+    `while the dataset, on another file system, is copied to leaves no doubt${noOtherDisk}`,
+    async () => {
+      const bench = testBench()
+      bench.layout.parquet = mkdtempSync(join(OTHER_DISK, 'dataset-'))
+      onTestFinished(() => rmSync(bench.layout.parquet, { recursive: true, force: true }))
+      converted(bench, { dns: lines('dns', 5) })
+      run(bench, lineSink())
+      await until(() => bench.ledger.captures.get(ID)?.state === 'done', 'the capture')
+      expect(dataset(bench)).toEqual(lines('dns', 5).sort())
+      const [path = ''] = bench.ledger.commits.filesOf(ID).map((file) => join(bench.layout.dataDir, file.path))
+      expect(readdirSync(dirname(path))).toEqual([basename(path)])
+      await until(() => spool(bench).length === 0, 'the staged file')
+    },
+  )
 
   it('in the middle of writing leaves nothing that readers see, and what it left is swept', async () => {
     const bench = testBench()

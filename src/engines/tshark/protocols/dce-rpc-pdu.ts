@@ -52,13 +52,14 @@ export function createPdus(session: Session, take: (fromOriginator: boolean, pdu
   let over = false
 
   function fragment(fromOriginator: boolean, bytes: Buffer, ts: number): void {
-    session.confirm('dce_rpc')
     const pdu = parsePdu(bytes)
     const flags = bytes[3] as number
     const [first, last] = [(flags & FIRST_FRAGMENT) !== 0, (flags & LAST_FRAGMENT) !== 0]
     if (first && last) take(fromOriginator, pdu, ts)
     else if (!gather(sides[fromOriginator ? 0 : 1].calls, pdu, bytes.length - HEADER_BYTES, first, ts)) over = true
     else if (last) complete(fromOriginator, pdu.callId, ts)
+    // After what it carries: that is confirmed first.
+    session.confirm('dce_rpc')
   }
 
   /** @returns false where there is too much of it. */

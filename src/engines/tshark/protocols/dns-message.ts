@@ -106,9 +106,10 @@ function parseQuestions(bytes: Buffer, message: DnsMessage): number | undefined 
 /** An update's prerequisites and updates stand where a response has answers and authorities (RFC 2136). */
 function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
   const isUpdate = message.opcode === UPDATE
-  const { answers, authorities, additionals } = message.counts
+  const { answers, authorities } = message.counts
   let at = start
-  for (let i = 0; i < answers + authorities + additionals; i++) {
+  // What stands behind is not logged, and so not read: where it is damaged, the message counts as whole all the same.
+  for (let i = 0; i < (isUpdate ? answers + authorities : answers); i++) {
     const owner = readName(bytes, at, message.weirds)
     if (owner === undefined) {
       if (at >= bytes.length || message.weirds.length === 0) message.weirds.push('DNS_truncated_ans_too_short')
@@ -122,9 +123,7 @@ function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
     const [type, cls] = [bytes.readUInt16BE(fixed), bytes.readUInt16BE(fixed + 2)]
     const data = fixed + 10
     const end = data + bytes.readUInt16BE(fixed + 8)
-    if (end > bytes.length) {
-      return
-    }
+    if (end > bytes.length) return
     const ttl = bytes.readUInt32BE(fixed + 4)
     const isAnswer = i < answers
     if (end === data && type !== OPT && !isUpdate) message.weirds.push('DNS_zero_rdlength')
@@ -174,17 +173,25 @@ const nameAt =
   (bytes, at, end, weirds) =>
     at + skip < end ? readName(bytes, at + skip, weirds)?.text : undefined
 
+/** Nothing but a name. */
+function nameAlone(bytes: Buffer, at: number, end: number, weirds: string[]): string | undefined {
+  const name = readName(bytes, at, weirds)
+  if (name?.next !== end) weirds.push('DNS_RR_bad_length')
+  return name?.text
+}
+
 /** Resource record type → its text. A type that is not here is not logged. */
 const RECORDS: Record<number, RecordText> = {
   1: (bytes, at, end) => (end - at >= 4 ? ipv4Text(bytes, at) : undefined),
   28: (bytes, at, end) => (end - at >= 16 ? ipv6Text(bytes, at) : undefined),
-  2: nameAt(0),
-  5: nameAt(0),
+  2: nameAlone,
+  5: nameAlone,
   6: nameAt(0),
-  12: nameAt(0),
+  11: (bytes, at, end, weirds) => void nameAlone(bytes, at, end, weirds),
+  12: nameAlone,
   15: nameAt(2),
   33: nameAt(6),
-  39: nameAt(0),
+  39: nameAlone,
   16: (bytes, at, end) => strings('TXT', bytes, at, end),
   99: (bytes, at, end) => strings('SPF', bytes, at, end),
   29: (bytes, at, end) =>
@@ -294,13 +301,16 @@ function readName(bytes: Buffer, start: number, weirds: string[]): Name | undefi
       continue
     }
     if (length > 63) {
+      weirds.push('DNS_label_too_long')
       return undefined
     }
     if (at + 1 + length > bytes.length) {
+      weirds.push('DNS_label_len_gt_pkt')
       return undefined
     }
     total += length + 1
     if (total > MAX_NAME_BYTES) {
+      weirds.push('DNS_label_len_gt_name_len')
       return undefined
     }
     labels.push(bytes.toString('latin1', at + 1, at + 1 + length))

@@ -165,7 +165,7 @@ function createPairs(session: Session) {
       session.weird(ts, 'DNS_truncated_len_lt_hdr_len', 'DNS')
       return
     }
-    if (parsed.whole || parsed.questions.length > 0) session.confirm('dns')
+    if (parsed.whole) session.confirm('dns')
     for (const name of parsed.weirds) session.weird(ts, name, 'DNS')
     if (parsed.isResponse) response(parsed, ts)
     else query(parsed, ts)

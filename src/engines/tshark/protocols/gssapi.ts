@@ -82,19 +82,19 @@ function createAuthentication(session: Session, tellsTickets: boolean): Authenti
   function negTokenInit(outer: Der, ts: number, depth: number): void {
     const [sequence] = children(outer)
     if (sequence?.tag !== 0x30) return
-    session.confirm('gssapi')
     const mechToken = children(children(sequence).find(({ tag }) => tag === 0xa2))[0]
     if (mechToken !== undefined) token(content(mechToken), ts, depth + 1)
+    session.confirm('gssapi')
   }
 
   /** negState [0], supportedMech [1], responseToken [2], mechListMIC [3]. */
   function negTokenResp(outer: Der, ts: number, depth: number): void {
     const [sequence] = children(outer)
     if (sequence?.tag !== 0x30) return
-    session.confirm('gssapi')
     const parts = children(sequence)
     const responseToken = children(parts.find(({ tag }) => tag === 0xa2))[0]
     if (responseToken !== undefined) token(content(responseToken), ts, depth + 1)
+    session.confirm('gssapi')
     const state = derNumber(children(parts.find(({ tag }) => tag === 0xa0))[0])
     if (state === ACCEPTED || state === REJECTED) ntlm?.result(state === ACCEPTED)
   }

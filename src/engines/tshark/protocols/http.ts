@@ -303,7 +303,11 @@ function createHttp(session: Session): Dissector {
     startLine(line, ts) {
       // The answer to HTTP/0.9 is nothing but a body.
       const match = line === OLD_STYLE ? ['', '0.9', '0', '<empty>'] : STATUS_LINE.exec(line)
-      if (match === null) return giveUp(ts, 'not a http reply line')
+      if (match === null) {
+        // A server that speaks first, and not HTTP: nor does the client.
+        request.skip()
+        return giveUp(ts, 'not a http reply line')
+      }
       const last = pending.get(exchange.responses)
       const afterInfo = last?.statusCode !== undefined && last.statusCode >= 100 && last.statusCode < 200
       if (!afterInfo) {

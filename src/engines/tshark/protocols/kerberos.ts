@@ -125,7 +125,7 @@ export function createKerberos(session: Session, service: string, tellsTickets =
     message(bytes, ts) {
       const message = parseKerberos(bytes)
       if (message === undefined) return false
-      if (!message.kind.endsWith('-REQ')) session.confirm(service)
+      if (message.kind !== 'AS-REQ' && message.kind !== 'TGS-REQ') session.confirm(service)
       if (written) return true
       info ??= { ts }
       if (message.kind === 'AS-REQ' || message.kind === 'TGS-REQ') request(info, message, message.kind.slice(0, -4))

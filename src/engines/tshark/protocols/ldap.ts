@@ -108,8 +108,7 @@ function createLdap(session: Session, service: string): Ldap {
     const { id, operation, bind, search, requestName } = message
     if (operation === BIND_REQUEST && bind !== undefined) {
       open(id, { log: 'ldap', ts, fields: bindFields(bind), bind })
-      if (bind.credentials !== undefined && bind.kind !== 'simple')
-        authenticationOf(session, true).token(bind.credentials, ts)
+      if (bind.credentials !== undefined && isGssapi(bind)) authenticationOf(session, true).token(bind.credentials, ts)
     } else if (operation === SEARCH_REQUEST && search !== undefined) {
       const fields = {
         scope: SCOPES[search.scope] ?? 'unknown',
@@ -141,7 +140,8 @@ function createLdap(session: Session, service: string): Ldap {
     asked.fields.result = RESULT_NAMES[result.code] ?? 'unknown'
     asked.fields.diagnostic_message = result.diagnostic === '' ? undefined : result.diagnostic
     if (asked.bind?.kind === 'sasl') {
-      if (result.credentials !== undefined) authenticationOf(session, true).token(result.credentials, ts)
+      if (result.credentials !== undefined && isGssapi(asked.bind))
+        authenticationOf(session, true).token(result.credentials, ts)
       if (result.code === 0) sasl = true
     }
     if (operation === EXTENDED_RESPONSE && result.code === 0 && asked.requestName === START_TLS)
@@ -156,9 +156,10 @@ function createLdap(session: Session, service: string): Ldap {
 
   return {
     message(message, fromOriginator, ts) {
-      session.confirm(service)
       if (fromOriginator) request(message, ts)
       else response(message, ts)
+      // After what the message carries: that is confirmed first.
+      session.confirm(service)
     },
     sasl: () => sasl,
     tls: () => tls,
@@ -171,6 +172,10 @@ function createLdap(session: Session, service: string): Ldap {
     },
   }
 }
+
+/** Other mechanisms (SCRAM, DIGEST-MD5, …) have texts where these have tokens. */
+const isGssapi = ({ kind, mechanism }: LdapBind) =>
+  kind !== 'simple' && (mechanism === undefined || /^(GSS|NTLM)/i.test(mechanism))
 
 const BIND_NAMES: Record<LdapBind['kind'], string> = {
   simple: 'bind simple',

@@ -101,7 +101,7 @@ export function createNtlm(session: Session): Ntlm {
       if (message === undefined || written) return
       start ??= ts
       const { type, ...fields } = message
-      if (type !== NEGOTIATE) session.confirm('ntlm')
+      session.confirm('ntlm')
       if (type === AUTHENTICATE) authenticated = true
       for (const [name, value] of Object.entries(fields)) {
         if (value !== undefined) seen[name as keyof typeof seen] = value

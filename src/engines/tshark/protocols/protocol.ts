@@ -32,6 +32,8 @@ export interface Session {
   emit(log: string, ts: number, fields: Fields): void
   /** The same without uid and five-tuple, for logs that have none (x509, ocsp, pe). */
   emitBare(log: string, ts: number, fields: Fields): void
+  /** Of logs that Zeek has only with a policy script: are they asked for? */
+  wants(log: string): boolean
   weird(ts: number, name: string, source?: string, addl?: string): void
   /** The flow speaks this: the name goes into conn's `service`. */
   confirm(service: string): void

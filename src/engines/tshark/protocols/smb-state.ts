@@ -9,7 +9,7 @@ import { createDceRpc } from './dce-rpc.ts'
 import type { Dissector, FileSink, Session } from './protocol.ts'
 import { createOffsetFile, type OffsetFile } from './smb-files.ts'
 
-const SHARE_ROOT = '<share_root>'
+export const SHARE_ROOT = '<share_root>'
 const MAX_OPEN = 4000
 const MAX_PIPES = 256
 /** Characters of names that are remembered, for files and for trees. */
@@ -43,6 +43,7 @@ export interface OpenFile {
   prevName?: string
   shareType?: ShareType
   isPipe: boolean
+  openedAt?: number
   /** SMB 1: pipes are in the log like files. */
   logsPipe?: boolean
 }
@@ -173,7 +174,7 @@ export function createSmbState(session: Session): SmbState {
     tree: trees.get,
     opened(fileId, file, ts) {
       closed(fileId, ts)
-      const named = file.name === '' ? { ...file, name: SHARE_ROOT } : file
+      const named = { ...file, name: file.name === '' ? SHARE_ROOT : file.name, openedAt: ts }
       handles.set(fileId, { file: named, contents: [undefined, undefined] })
       if (!file.isPipe || file.logsPipe === true)
         write(file.shareType === 'PRINTER' ? 'PRINT_OPEN' : 'FILE_OPEN', named, ts)

@@ -21,12 +21,14 @@ const MAX_MESSAGE_BYTES = (1 << 20) + 8192
 const HEAD_BYTES = 512
 const SMB1_ID = 0xff53_4d42
 const SMB2_ID = 0xfe53_4d42
+/** Pieces of the stream that have to make sense before conn's `service` names SMB: a single request may be a probe. */
+const CHUNKS_TO_CONFIRM = 3
 /** With encrypted and compressed ones. */
 const MESSAGE_IDS = new Set([SMB1_ID, SMB2_ID, 0xfd53_4d42, 0xfc53_4d42])
 
 export const smb: Protocol = {
   name: 'smb',
-  logs: ['smb_mapping', 'smb_files', 'files', 'dce_rpc', 'ntlm', 'kerberos'],
+  logs: ['smb_mapping', 'smb_files', 'smb_cmd', 'files', 'dce_rpc', 'ntlm', 'kerberos'],
   tcpPorts: [139, 445],
   recognize(originator, _responder, transport) {
     if (transport !== 'tcp' || (originator.length > 0 && originator[0] !== SESSION_MESSAGE)) return false
@@ -67,10 +69,13 @@ function createSmb(session: Session): Dissector {
   const smb1 = createSmb1(session, state)
   const smb2 = createSmb2(session, state)
   const sides: [Side, Side] = [newSide(session.flow.partial), newSide(session.flow.partial)]
+  let chunks = 0
+  let hasMessage = false
 
   function message(fromOriginator: boolean, bytes: Buffer, ts: number): void {
     if (bytes.length < 8) return
     const id = bytes.readUInt32BE(0)
+    hasMessage ||= MESSAGE_IDS.has(id)
     if (id === SMB2_ID) smb2.message(fromOriginator, bytes, ts)
     else if (id === SMB1_ID) smb1.message(fromOriginator, bytes, ts)
     else if (!MESSAGE_IDS.has(id)) sides[fromOriginator ? 0 : 1].lost = true
@@ -129,23 +134,29 @@ function createSmb(session: Session): Dissector {
     return bytes.subarray(part.length)
   }
 
+  function take(side: Side, fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    const fresh = side.skip > 0 ? skipped(side, bytes, ts) : bytes
+    if (fresh.length === 0) return
+    side.chunks.push(fresh)
+    side.have += fresh.length
+    if (side.have < side.want) {
+      side.chunks[side.chunks.length - 1] = Buffer.from(fresh)
+      return
+    }
+    const whole = side.chunks.length === 1 ? fresh : Buffer.concat(side.chunks)
+    const rest = frames(side, fromOriginator, whole, ts)
+    side.chunks = rest.length > 0 ? [Buffer.from(rest)] : []
+    side.have = rest.length
+  }
+
   return {
     data(fromOriginator, bytes, ts) {
       const side = sides[fromOriginator ? 0 : 1]
       if (side.searching) side.searching = !isFrame(bytes)
       if (side.lost || side.searching) return
-      const fresh = side.skip > 0 ? skipped(side, bytes, ts) : bytes
-      if (fresh.length === 0) return
-      side.chunks.push(fresh)
-      side.have += fresh.length
-      if (side.have < side.want) {
-        side.chunks[side.chunks.length - 1] = Buffer.from(fresh)
-        return
-      }
-      const whole = side.chunks.length === 1 ? fresh : Buffer.concat(side.chunks)
-      const rest = frames(side, fromOriginator, whole, ts)
-      side.chunks = rest.length > 0 ? [Buffer.from(rest)] : []
-      side.have = rest.length
+      take(side, fromOriginator, bytes, ts)
+      // Behind what the messages carry: that is confirmed first.
+      if (!side.lost && ++chunks >= CHUNKS_TO_CONFIRM && hasMessage) session.confirm('smb')
     },
     gap(fromOriginator, length) {
       const side = sides[fromOriginator ? 0 : 1]

@@ -6,6 +6,7 @@ import { createBoundedMap } from './bounded-map.ts'
 import { authenticationOf } from './gssapi.ts'
 import { fileTime, uint64 } from './little-endian.ts'
 import type { Session } from './protocol.ts'
+import { createCommandLog, type ReferencedFile, SMB1_COMMANDS, TRANSACTION2_COMMANDS } from './smb-commands.ts'
 import type { FileTimes, ShareType, SmbState } from './smb-state.ts'
 import { textOf, textOfUtf16 } from './text.ts'
 
@@ -28,6 +29,7 @@ const LOCKING_ANDX = 0x24
 const OPEN_ANDX = 0x2d
 const READ_ANDX = 0x2e
 const WRITE_ANDX = 0x2f
+const TRANSACTION2 = 0x32
 const TREE_DISCONNECT = 0x71
 const NEGOTIATE = 0x72
 const SESSION_SETUP_ANDX = 0x73
@@ -49,6 +51,7 @@ const ANDX = new Set([
 interface Pending {
   ts: number
   command: number
+  subCommand?: string
   path?: string
   fileId?: string
   offset?: number
@@ -80,6 +83,22 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
     maxWeight: MAX_PENDING_NAMES,
     weigh: ({ path }) => path?.length ?? 0,
   })
+
+  const commandLog = createCommandLog(session)
+
+  function tellCommand(request: Pending, status: number, answered: number): void {
+    if (commandLog === undefined) return
+    const { command, subCommand, ts: asked } = request
+    const file = referencedFile(request)
+    commandLog({ version: 'SMB1', command: SMB1_COMMANDS[command], subCommand, status, asked, answered, file })
+  }
+
+  function referencedFile({ command, fileId, path }: Pending): ReferencedFile | undefined {
+    if (command === NT_CREATE_ANDX) return { action: 'FILE_OPEN', name: path }
+    const action = FILE_ACTIONS[command]
+    const file = fileId === undefined ? undefined : state.file(fileId)
+    return action === undefined || file === undefined ? undefined : { action, ...file }
+  }
 
   function token(blob: Buffer, ts: number): void {
     if (blob.length > 0) authenticationOf(session).token(blob, ts)
@@ -120,6 +139,12 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
       },
     },
     [WRITE_ANDX]: { least: 24, handle: writeRequest },
+    [TRANSACTION2]: {
+      least: 30,
+      handle: (message, request) => {
+        request.subCommand = TRANSACTION2_COMMANDS[u16(message, 28)]
+      },
+    },
     [TRANSACTION]: { least: 28, handle: transactionRequest },
     [TREE_DISCONNECT]: { least: 0, handle: (message) => state.treeDisconnected(message.treeId) },
   }
@@ -160,9 +185,10 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
     },
   }
 
-  function writeRequest(message: Message): void {
+  function writeRequest(message: Message, request: Pending): void {
+    request.fileId = String(u16(message, 4))
     const data = area(message, u16(message, 22), u16(message, 20) + u16(message, 18) * 65_536)
-    content(message, String(u16(message, 4)), true, offset64(message, 6, 24), data)
+    content(message, request.fileId, true, offset64(message, 6, 24), data)
   }
 
   function content(message: Message, fileId: string, fromOriginator: boolean, offset: number, data: Buffer): void {
@@ -217,6 +243,7 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
     const key = multiplexId * 256 + command
     const asked = pending.get(key)
     if (command !== TRANSACTION) pending.delete(key)
+    if (asked !== undefined) tellCommand(asked, status, message.ts)
     if (!isGood(command, status)) return
     run(responses, command, message, asked ?? { ts: message.ts, command })
   }
@@ -238,7 +265,6 @@ export function createSmb1(session: Session, state: SmbState): Smb1 {
           session.weird(ts, 'smb_andx_offset_not_advancing', 'SMB')
           return
         }
-        if (isTelling(command, isReply, message.wordBytes)) session.confirm('smb')
         if (isReply) response(command, multiplexId, status, message)
         else request(command, multiplexId, message)
         if (!chained) return
@@ -276,18 +302,11 @@ function blockAt(bytes: Buffer, at: number, ts: number): Message | undefined {
   }
 }
 
-/** Old dialects' negotiation is not what shows that this is SMB. */
-const isTelling = (command: number, isReply: boolean, wordBytes: number) =>
-  command === NEGOTIATE ? isReply && wordBytes >= 34 : KNOWN.has(command)
-
-const KNOWN = new Set([
-  ...ANDX,
-  CLOSE,
-  TRANSACTION,
-  TREE_DISCONNECT,
-  // create directory, delete, rename, query information, check directory, echo, transaction 2, NT transact, …
-  ...[0x00, 0x01, 0x06, 0x07, 0x08, 0x09, 0x10, 0x26, 0x2b, 0x32, 0x33, 0x34, 0x80, 0xa0, 0xa1, 0xa4, 0xa5],
-])
+const FILE_ACTIONS: Record<number, ReferencedFile['action']> = {
+  [CLOSE]: 'FILE_CLOSE',
+  [READ_ANDX]: 'FILE_READ',
+  [WRITE_ANDX]: 'FILE_WRITE',
+}
 
 function run(handlers: Handlers, command: number, message: Message, request: Pending): void {
   const handler = handlers[command]

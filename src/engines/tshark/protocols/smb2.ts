@@ -7,10 +7,13 @@ import { createBoundedMap } from './bounded-map.ts'
 import { authenticationOf } from './gssapi.ts'
 import { fileTime, uint64 } from './little-endian.ts'
 import type { Session } from './protocol.ts'
+import { createCommandLog, type ReferencedFile, SMB2_COMMANDS } from './smb-commands.ts'
 import type { FileTimes, ShareType, SmbState } from './smb-state.ts'
 import { textOfUtf16 } from './text.ts'
 
 const HEADER_BYTES = 64
+const CREATE = 5
+const CLOSE = 6
 const READ = 8
 const WRITE = 9
 const RESPONSE = 1
@@ -80,6 +83,23 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
     weigh: ({ name }) => name?.length ?? 0,
   })
 
+  const commandLog = createCommandLog(session)
+
+  function tellCommand(request: Pending, message: Message): void {
+    if (commandLog === undefined) return
+    const { command, ts: asked } = request
+    const { status, ts: answered } = message
+    const file = referencedFile(request, message)
+    commandLog({ version: 'SMB2', command: SMB2_COMMANDS[command], status, asked, answered, file })
+  }
+
+  function referencedFile({ command, fileId, name }: Pending, { chain }: Message): ReferencedFile | undefined {
+    if (command === CREATE) return { action: 'FILE_OPEN', name }
+    const action = FILE_ACTIONS[command]
+    const file = fileId === undefined ? undefined : state.file(fileId === SAME_FILE ? chain.fileId : fileId)
+    return action === undefined || file === undefined ? undefined : { action, ...file }
+  }
+
   function token(message: Message, offsetAt: number): void {
     const blob = area16(message, offsetAt)
     if (blob.length > 0) authenticationOf(session).token(blob, message.ts)
@@ -117,8 +137,11 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
     },
     9: {
       least: 48,
-      handle: (message) =>
-        content(message, fileIdAt(message, 16), true, u64(message, 8), area(message, u16(message, 2), u32(message, 4))),
+      handle: (message, request) => {
+        request.fileId = fileIdAt(message, 16)
+        const data = area(message, u16(message, 2), u32(message, 4))
+        content(message, request.fileId, true, u64(message, 8), data)
+      },
     },
     11: { least: 56, handle: ioctlRequest },
     17: { least: 32, handle: setInfoRequest },
@@ -220,6 +243,7 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
     if (message.status === STATUS_PENDING) return
     const asked = pending.get(messageId)
     pending.delete(messageId)
+    if (asked?.command === command) tellCommand(asked, message)
     if (!isGood(command, message.status)) return
     const known = asked?.command === command ? asked : { ts: message.ts, command, treeId: message.treeId }
     run(responses, command, message, known)
@@ -229,7 +253,6 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
   function single(fromOriginator: boolean, bytes: Buffer, chain: Chain, ts: number): void {
     const flags = bytes.readUInt32LE(16)
     if (((flags & RESPONSE) !== 0) === fromOriginator) return
-    session.confirm('smb')
     // An asynchronous response has an id of its own where others have the tree.
     const treeId = (flags & ASYNC) !== 0 ? SAME_TREE : bytes.readUInt32LE(36)
     if ((flags & RELATED) === 0) Object.assign(chain, { treeId, fileId: SAME_FILE })
@@ -257,13 +280,14 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
       }
     }
     if (fromOriginator && command === WRITE) {
-      pending.set(messageId, { ts, command, treeId: message.treeId })
+      pending.set(messageId, { ts, command, treeId: message.treeId, fileId: fileIdAt(message, 16) })
       const from = u16(message, 2)
       return piece(fileIdAt(message, 16), u64(message, 8), from, from + u32(message, 4))
     }
     if (fromOriginator || command !== READ || !isGood(command, status)) return undefined
     const asked = pending.get(messageId)
     pending.delete(messageId)
+    if (asked?.command === command) tellCommand(asked, message)
     const from = u8(message, 2)
     return piece(asked?.fileId, asked?.offset ?? 0, from, from + u32(message, 4))
   }
@@ -282,6 +306,12 @@ export function createSmb2(session: Session, state: SmbState): Smb2 {
       }
     },
   }
+}
+
+const FILE_ACTIONS: Record<number, ReferencedFile['action']> = {
+  [CLOSE]: 'FILE_CLOSE',
+  [READ]: 'FILE_READ',
+  [WRITE]: 'FILE_WRITE',
 }
 
 function run(handlers: Handlers, command: number, message: Message, request: Pending): void {

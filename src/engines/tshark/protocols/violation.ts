@@ -3,7 +3,7 @@
  * flow and out of conn's `service`.
  */
 
-import type { Session } from './protocol.ts'
+import type { Fields, Flow, Session } from './protocol.ts'
 
 export interface Violation {
   /** As Zeek names it: `FTP`. */
@@ -16,10 +16,20 @@ export interface Violation {
 }
 
 export function reportViolation(session: Session, ts: number, { analyzer, service, reason, data }: Violation): void {
-  const { flow } = session
   session.reject(service)
-  session.emitBare('analyzer', ts, {
-    analyzer_kind: 'protocol',
+  session.emitBare('analyzer', ts, violationRecord('protocol', session.flow, analyzer, reason, data))
+}
+
+/** Without its time. `packet`: of an analyzer below the protocols, such as a tunnel's. */
+export function violationRecord(
+  kind: 'protocol' | 'packet',
+  flow: Omit<Flow, 'origLocal' | 'respLocal' | 'partial'>,
+  analyzer: string,
+  reason: string,
+  data?: string,
+): Fields {
+  return {
+    analyzer_kind: kind,
     analyzer_name: analyzer,
     uid: flow.uid,
     'id.orig_h': flow.origAddr,
@@ -29,5 +39,5 @@ export function reportViolation(session: Session, ts: number, { analyzer, servic
     proto: flow.transport,
     failure_reason: reason,
     failure_data: data,
-  })
+  }
 }

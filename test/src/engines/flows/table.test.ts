@@ -374,3 +374,89 @@ it('tells a weird without a flow once for a pair of addresses', () => {
     expect.objectContaining({ name: 'truncated_header', source: 'TCP', flow: -1, origAddress: A }),
   ])
 })
+
+describe('mobile IPv6', () => {
+  const HOME = '20010078000100320000000000000001'
+  const [FROM, TO] = ['20010db8000000000000000000000001', '20010db8000000000000000000000002']
+  const home = (length: number) =>
+    Buffer.concat([Buffer.from([201, length]), Buffer.from(HOME, 'hex').subarray(0, length)])
+  /** A destination options header in front of a datagram. */
+  function withOptions(...options: Buffer[]) {
+    const body = Buffer.concat([Buffer.from([17, 0]), ...options])
+    const header = Buffer.alloc(8 * Math.ceil(body.length / 8))
+    body.copy(header)
+    header[1] = header.length / 8 - 1
+    return run([{ at: 0, data: ip6(FROM, TO, 60, Buffer.concat([header, udp(1, 2)])) }])
+  }
+
+  it('names the true source of a packet', () => {
+    const { flows, weirds } = withOptions(home(16))
+    expect([flows[0]?.orig.address, weirds]).toEqual(['2001:78:1:32::1', []])
+  })
+
+  it('tells an address that is no address, and a second one', () => {
+    expect(withOptions(home(2)).weirds).toMatchObject([{ name: 'bad_home_addr_len', origAddress: '2001:db8::1' }])
+    expect(withOptions(home(16), home(16)).weirds).toMatchObject([
+      { name: 'multiple_home_addr_opts', origAddress: '2001:78:1:32::1' },
+    ])
+  })
+})
+
+describe('GTP', () => {
+  const gtp = (inner: Buffer) => {
+    const header = Buffer.from([0x30, 0xff, 0, 0, 0, 0, 0, 1])
+    header.writeUInt16BE(inner.length, 2)
+    return Buffer.concat([header, inner])
+  }
+  const carried = (inner: Buffer, src = A) => ip4({ src, dst: B, protocol: 17, payload: udp(2152, 2152, gtp(inner)) })
+  function violationsOf(data: Buffer) {
+    const told: string[] = []
+    const { flows } = run([{ at: 0, data }], {
+      onViolation: ({ analyzer, reason, origPort }) => told.push(`${analyzer} ${reason} ${origPort}`),
+    })
+    return { told, flows: flows.length }
+  }
+
+  it('carries flows of its own', () => {
+    expect(violationsOf(carried(datagram()))).toEqual({ told: [], flows: 2 })
+  })
+
+  it('is not followed inside GTP, nor where what it carries is cut, and that is told', () => {
+    expect(violationsOf(carried(carried(datagram()), '10.0.0.3'))).toEqual({
+      told: ['GTPV1 GTP-in-GTP 2152'],
+      flows: 2,
+    })
+    expect(violationsOf(carried(datagram('long'.repeat(9)).subarray(0, 40)))).toEqual({
+      told: ['GTPV1 Truncated GTPv1 2152'],
+      flows: 1,
+    })
+  })
+})
+
+it('calls an outer flow GENEVE though only an ARP packet is inside', () => {
+  const geneve = Buffer.concat([Buffer.from('0000080600000100', 'hex'), Buffer.alloc(28)])
+  const { flows } = run([{ at: 0, data: ip4({ src: A, dst: B, protocol: 17, payload: udp(5000, 6081, geneve) }) }])
+  expect(flows).toMatchObject([{ tunnelService: 'geneve' }])
+})
+
+it('tells fragments beyond 64,000 bytes, and a datagram that they make too long', () => {
+  const piece = (from: number, length: number, more: boolean) =>
+    ip4({ src: A, dst: B, protocol: 17, payload: Buffer.alloc(length), fragment: (more ? 0x2000 : 0) | (from / 8) })
+  const { weirds, flows } = run([
+    { at: 0, data: piece(0, 32_000, true) },
+    { at: 1, data: piece(32_000, 32_000, true) },
+    { at: 2, data: piece(64_000, 1_520, true) },
+    { at: 3, data: piece(65_520, 100, false) },
+  ])
+  expect(weirds.map(({ name, time }) => `${time - T} ${name}`)).toEqual([
+    '2 excessively_large_fragment',
+    '3 invalid_IP_header_size',
+  ])
+  expect(flows).toEqual([])
+})
+
+it('takes an unknown link layer for something odd', () => {
+  const { weirds, counts } = run([{ at: 0, data: Buffer.from('6188', 'hex').reverse(), linkType: 230 }])
+  expect(weirds).toMatchObject([{ name: 'unknown_ip_version', source: 'IP' }])
+  expect(counts.undecoded).toEqual({ 'link type 230': 1 })
+})

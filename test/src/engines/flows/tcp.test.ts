@@ -38,6 +38,17 @@ describe('a TCP flow', () => {
     expect(flow.duration).toBeCloseTo(1.999, 6)
   })
 
+  it('lasts until one side resets what the other has closed', () => {
+    const flow = flowOf([
+      ...OPEN,
+      { by: 'c', flags: FIN | ACK, at: 1 },
+      { by: 's', flags: RST | ACK, at: 2 },
+      { by: 'c', flags: ACK, at: 2.5 },
+    ])
+    expect(flow).toMatchObject({ connState: 'RSTR', history: 'ShAFr' })
+    expect(flow.duration).toBeCloseTo(1.999, 6)
+  })
+
   const states: [string, string, Step[]][] = [
     ['S0', 'S', [{ by: 'c', flags: SYN }]],
     [
@@ -196,4 +207,35 @@ it('entries say which side of a flow sent, by who sent first', () => {
   const { entries, flows } = run(conversation([data('s', 'banner'), ack('c')], [40_000, 22]))
   expect(entries).toEqual([1, 0])
   expect(flows[0]?.firstIsOrig).toBe(false)
+})
+
+describe('an oddity of TCP', () => {
+  const names = (steps: Step[]) => run(conversation(steps)).weirds.map(({ name }) => name)
+
+  it('is a receiver that takes back room which it had offered', () => {
+    const offers = (by: 'c' | 's', window: number): Step => ({ by, flags: ACK, window })
+    expect(names([...OPEN, offers('s', 500), offers('s', 400)])).toEqual(['window_recision'])
+    // Data that was received takes its room without the window's end moving back.
+    expect(names([...OPEN, offers('s', 500), data('c', 'x'.repeat(100)), offers('s', 400)])).toEqual([])
+    // What is behind data of its own may have overtaken it.
+    expect(names([...OPEN, offers('s', 500), data('s', 'x', { window: 500 }), offers('s', 400)])).toEqual([])
+  })
+
+  it('is a number before the stream’s start', () => {
+    const early = { by: 'c', flags: ACK, payload: 'x', seq: 10 } as const
+    expect(names([...OPEN, early])).toEqual(['TCP_seq_underflow_or_misorder'])
+    expect(names([...OPEN, { by: 's', flags: ACK, ack: 10 }])).toContain('TCP_ack_underflow_or_misorder')
+  })
+
+  it('is a FIN of a side that nobody has answered', () => {
+    const steps: Step[] = [ack('s'), { by: 'c', flags: FIN }]
+    expect(names([{ by: 'c', flags: SYN }, ...steps])).toEqual(['inappropriate_FIN'])
+    expect(names([...OPEN, ...steps])).toEqual([])
+  })
+
+  it('is a SYN inside a connection, not one that is sent again before its answer has come', () => {
+    const again: Step = { by: 'c', flags: SYN, seq: 1000 }
+    expect(names([...OPEN.slice(0, 2), again, ...OPEN.slice(2)])).toEqual([])
+    expect(names([...OPEN, data('c', 'x'), again])).toEqual(['SYN_inside_connection'])
+  })
 })

@@ -112,6 +112,26 @@ describe(`the tshark engine${where}`, () => {
     expect(result.warnings).toEqual([expect.stringMatching(/^1 packet could not be decoded/)])
   })
 
+  it('logs SMB commands where they are asked for, and only there', async () => {
+    const echo = (response: number) => {
+      const message = Buffer.alloc(72)
+      message.writeUInt32BE(68, 0)
+      message.write('\xfeSMB', 4, 'latin1')
+      message.writeUInt16LE(64, 8)
+      message.writeUInt16LE(13, 16)
+      message.writeUInt32LE(response, 20)
+      message.writeUInt16LE(4, 68)
+      return message
+    }
+    const blank = (by: 'c' | 's') => ({ by, flags: ACK, payload: '.'.repeat(72) })
+    const sent = conversation([...OPEN, blank('c'), blank('s'), ...SHUT], [port++, 445])
+    for (const response of [0, 1]) sent[3 + response]?.data.set(echo(response), 40)
+    const capture = await captureOf(join(await scratch(), 'smb.pcap'), sent)
+    const asked = await convert(capture, { smbCommandLog: true })
+    expect(await asked.rows('smb_cmd')).toMatchObject([{ command: 'ECHO', status: 'SUCCESS', version: 'SMB2' }])
+    expect((await convert(capture)).result.logs.smb_cmd).toBeUndefined()
+  })
+
   it.skipIf(!tshark)('ends when the caller gives up', async () => {
     const engine = await openTsharkEngine()
     const ask = await request(SAMPLE, { signal: AbortSignal.abort(new Error('shutdown')) })

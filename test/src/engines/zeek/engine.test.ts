@@ -54,6 +54,12 @@ describe('the Zeek engine, with a stand-in for Zeek', () => {
     ])
   })
 
+  it('is told to load its script for SMB commands where they are asked for', async () => {
+    const { engine, capturePath } = await setUp('echo "$@" >&2', { smbCommandLog: true })
+    const { warnings } = await engine.convert(await request(capturePath))
+    expect(warnings.join(' ')).toContain('policy/protocols/smb/log-cmds')
+  })
+
   it('is told to read the file, to ignore checksums, to write JSON, which seeds and which script to load', async () => {
     const { engine, capturePath } = await setUp(WRITES_LOGS, { zeekScript: 'local' })
     const ask = await request(capturePath)

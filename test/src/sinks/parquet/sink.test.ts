@@ -33,6 +33,14 @@ describe('the staged files', () => {
     for (const { path, bytes } of result.files) expect((await readFile(join(stagingDir, path))).length).toBe(bytes)
   })
 
+  it('begin with the prefix that is set', async () => {
+    const chunks = [await chunkOf(await scratchDir(), 'conn', [conn(HOUR)])]
+    const { result } = await writeChunks(chunks, { filePrefix: 'site-a' })
+    expect(result.files[0]?.path).toMatch(
+      /^conn\/year=2026\/month=01\/day=01\/hour=00\/site-a_conn_commit1-[\w-]+\.parquet$/,
+    )
+  })
+
   it('are Zstandard, and keep the partition out of their columns', async () => {
     const { result, stagingDir } = await writeChunks([await chunkOf(await scratchDir(), 'conn', numbered(10))])
     const file = join(stagingDir, result.files[0]?.path as string)

@@ -119,7 +119,7 @@ describe('DCE/RPC', () => {
     flow.client(rpcBind(SAMR, { auth: rpcAuth(9, spnegoInit(apRequest())) }), 1)
     flow.client(rpcBind(SAMR, { auth: rpcAuth(16, apReply()) })).end()
     expect(rows('kerberos')).toEqual([{ ts: 1 }])
-    expect(flow.services()).toEqual(['dce_rpc', 'gssapi', 'krb'])
+    expect(flow.services()).toEqual(['krb', 'gssapi', 'dce_rpc'])
   })
 
   it('tells of Netlogon’s own way to authenticate', () => {

@@ -234,3 +234,40 @@ describe('DNS', () => {
     expect(faults).toEqual([])
   })
 })
+
+describe('a DNS message that is damaged', () => {
+  const told = (bytes: Buffer) => {
+    const { flow, rows } = scene()
+    flow.server(bytes)
+    return { names: rows('weird').map(({ name }) => name), services: flow.services() }
+  }
+  const answer = (owner: Buffer, type = 1, data = Buffer.from([1, 2, 3, 4])) =>
+    message({ flags: RESPONSE, questions: [['a.example', 1]], answers: [record(owner, type, data)] })
+
+  it.each([
+    ['DNS_label_too_long', Buffer.from([0x58, 0x58])],
+    ['DNS_label_forward_compress_offset', Buffer.from([0xc0, 0xff])],
+  ])('has an owner that is told as %s', (name, owner) => {
+    expect(told(answer(owner)).names).toEqual([name])
+  })
+
+  it('has a label that goes beyond its end', () => {
+    expect(told(message({ flags: RESPONSE, questions: [['a.example', 1]] }).subarray(0, 16)).names).toEqual([
+      'DNS_label_len_gt_pkt',
+    ])
+  })
+
+  it('has a name that is shorter or longer than its record says', () => {
+    expect(told(answer(POINTER, 5, Buffer.from([0xc0, 12, 0]))).names).toEqual(['DNS_RR_bad_length'])
+    // Well known services (11) begin with an address; it is looked at as a name.
+    expect(told(answer(POINTER, 11, Buffer.from([0xc0, 0xa8, 0, 1]))).names).toEqual([
+      'DNS_label_forward_compress_offset',
+      'DNS_RR_bad_length',
+    ])
+  })
+
+  it('is DNS all the same where only what is not logged is damaged', () => {
+    const bytes = message({ additionals: [Buffer.from('XXXX')] })
+    expect(told(bytes)).toEqual({ names: [], services: ['dns'] })
+  })
+})

@@ -27,7 +27,7 @@ const FLOW_COLUMNS = new Set(['uid', 'id.orig_h', 'id.orig_p', 'id.resp_h', 'id.
 
 const bytesOf = (payload: string | Buffer) => (typeof payload === 'string' ? Buffer.from(payload, 'latin1') : payload)
 
-export function stage(protocols: Protocol[]): Stage {
+export function stage(protocols: Protocol[], policyLogs: string[] = []): Stage {
   const written: { log: string; row: Row }[] = []
   const faults: unknown[] = []
   const write = (log: string, record: object) => {
@@ -37,6 +37,7 @@ export function stage(protocols: Protocol[]): Stage {
   const host = {
     write,
     protocols,
+    policyLogs: new Set(policyLogs),
     onFault: (_protocol: string, error: unknown) => faults.push(error),
     expected: new Map(),
     sharedFiles: createSharedFiles(write),

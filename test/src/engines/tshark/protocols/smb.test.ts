@@ -89,6 +89,13 @@ describe('SMB 2', () => {
     )
     flow.end()
     expect(rows('smb_mapping')).toEqual([{ ts: 5, path: '\\\\srv\\data', share_type: 'DISK' }])
+  })
+
+  it('is named as the service from the third piece of the stream on', () => {
+    const { flow } = scene()
+    connect(flow, '\\\\srv\\data', DISK)
+    expect(flow.services()).toEqual([])
+    connect(flow, '\\\\srv\\other', DISK)
     expect(flow.services()).toEqual(['smb'])
   })
 
@@ -270,7 +277,7 @@ describe('SMB 2', () => {
         success: true,
       },
     ])
-    expect(flow.services()).toEqual(['smb', 'gssapi', 'ntlm'])
+    expect(flow.services()).toEqual(['ntlm', 'gssapi', 'smb'])
   })
 
   it('does not know the result of an NTLM login without SPNEGO', () => {
@@ -477,5 +484,65 @@ describe('SMB 1', () => {
       }
     }
     expect(theStage.faults).toEqual([])
+  })
+})
+
+describe('the smb_cmd log', () => {
+  const asked = () => {
+    const theStage = stage([smb], ['smb_cmd'])
+    return { ...theStage, flow: theStage.flow({ respPort: 445 }) }
+  }
+
+  it('is there only where it is asked for', () => {
+    const { flow, rows } = scene()
+    connect(flow, '\\\\srv\\data', DISK)
+    expect(rows('smb_cmd')).toEqual([])
+  })
+
+  it('has a record for each command that is answered, with its status and its file', () => {
+    const { flow, rows } = asked()
+    connect(flow, '\\\\srv\\data', DISK)
+    open(flow, 'notes.txt', 1, 12, 100)
+    exchange(
+      flow,
+      (h) => read(fileIdOf(1), 12, 0, h),
+      (h) => readResponse(Buffer.from('hello'), h),
+      200,
+    )
+    flow.client(framed(close(fileIdOf(1), { id: 999 })), 300).server(framed(closeResponse({ id: 999 })), 302)
+    const records = rows('smb_cmd')
+    expect(records.map(({ command, status }) => `${command} ${status}`)).toEqual([
+      'TREE_CONNECT SUCCESS',
+      'CREATE SUCCESS',
+      'READ SUCCESS',
+      'CLOSE SUCCESS',
+    ])
+    const file = { 'referenced_file.name': 'notes.txt', 'referenced_file.ts': 100 }
+    expect(records[1]).toMatchObject({ ts: 100, ...file, 'referenced_file.action': 'SMB::FILE_OPEN' })
+    expect(records[1]).toMatchObject({ 'referenced_file.size': 0 })
+    expect(records[2]).toMatchObject({ ts: 200, ...file, 'referenced_file.action': 'SMB::FILE_READ' })
+    expect(records[3]).toMatchObject({
+      ts: 300,
+      rtt: 2,
+      version: 'SMB2',
+      ...file,
+      'referenced_file.action': 'SMB::FILE_CLOSE',
+      'referenced_file.path': '\\\\srv\\data',
+      'referenced_file.size': 12,
+    })
+  })
+
+  it('leaves out the steps of a login that ask for the next', () => {
+    const { flow, rows } = asked()
+    exchange(
+      flow,
+      (h) => sessionSetup(spnegoInit(ntlmNegotiate()), h),
+      (h) =>
+        sessionSetupResponse(spnegoResponse(1, ntlmChallenge({ computer: 'SRV', dns: 'srv' })), {
+          ...h,
+          status: 0xc000_0016,
+        }),
+    )
+    expect(rows('smb_cmd')).toEqual([])
   })
 })
