@@ -89,7 +89,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const sessions = createSessions()
   secure(app, sessions, { mode, token, hosts })
   await describeApi(app, version)
-  const bytes = await bytesContext(app)
+  const { bytes } = await bytesContext(app)
   const routes = createRoutes(app, bytes, { checkAnswers: options.checkAnswers ?? false })
 
   const people = () => ({ employees: ledger.watch.employees(), computers: ledger.watch.computers() })
@@ -146,14 +146,19 @@ export async function openApi(options: ApiOptions): Promise<Api> {
 }
 
 /** Where a body is a stream of bytes, whatever its type says. */
-async function bytesContext(app: FastifyInstance): Promise<FastifyInstance> {
-  let bytes: FastifyInstance | undefined
+async function bytesContext(app: FastifyInstance): Promise<{ bytes: FastifyInstance }> {
+  // An instance is a promise of itself: it must not be what an async function returns.
+  const found: { bytes?: FastifyInstance } = {}
   await app.register(async (context) => {
     context.removeAllContentTypeParsers()
     context.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
-    bytes = context
+    // `curl -T` names no type, and a body without one is refused.
+    context.addHook('onRequest', async ({ raw }) => {
+      raw.headers['content-type'] ??= 'application/octet-stream'
+    })
+    found.bytes = context
   })
-  return bytes as FastifyInstance
+  return found as { bytes: FastifyInstance }
 }
 
 export function isLoopback(host: string): boolean {
