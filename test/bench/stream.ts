@@ -1,5 +1,5 @@
 /**
- * `npm run bench:stream [-- --events 500000 --times 1 --partitions 1 --processes 1 --normalized both --kills 0]`: raw
+ * `npm run bench:stream [-- --events 500000 --times 1 --partitions 1 --processes 1 --normalized both --kills 0 --set NAME=VALUE]`: raw
  * events that lie in a topic until they are Parquet files, by `stream` with the settings as shipped: events a second,
  * CPU seconds, memory, files and bytes; and by the events' own ids how many are lost or doubled. `--all` also takes four
  * partitions with two processes, and ten times the load; `--profile DIR` writes a CPU profile of each process there.
@@ -39,6 +39,8 @@ const { values } = parseArgs({
     seed: { type: 'string', default: '1' },
     all: { type: 'boolean', default: false },
     profile: { type: 'string' },
+    // NAME=VALUE, other than as shipped.
+    set: { type: 'string', multiple: true, default: [] },
     // A file of nested messages, one a line, instead of generated ones.
     nested: { type: 'string' },
   },
@@ -88,7 +90,7 @@ async function run(bootstrap: string, scenario: Scenario): Promise<string> {
   const dataDir = join(home, 'data')
   const env = {
     ...{ PATH: process.env.PATH, HOME: home, DATA_DIR: dataDir, BUS: 'kafka', KAFKA_BROKERS: bootstrap },
-    ...{ LOG_FILE: 'off', ...settings },
+    ...{ LOG_FILE: 'off', ...settings, ...Object.fromEntries(values.set.map((each) => each.split('='))) },
   }
   const start = Date.now()
   const children = Array.from({ length: processes }, () => startStream(env, home))
