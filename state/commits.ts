@@ -21,6 +21,8 @@ export interface CommitFile {
   bytes: number
 }
 
+export type PublishedFile = Required<Omit<CommitFile, 'staged'>>
+
 /** What became of the records of one log of one capture in one commit. */
 export interface CommitCount {
   captureId: string
@@ -135,6 +137,16 @@ export function createCommits(db: Database) {
       .all(captureId) as CommitFile[]
   }
 
+  /** Every file of the dataset that readers may see, as far as this ledger knows. */
+  function published(): PublishedFile[] {
+    return db
+      .prepare(
+        `SELECT f.path, f.log_type AS logType, f.rows, f.bytes FROM commit_files f JOIN commits m ON m.id = f.commit_id
+         WHERE m.state = 'published' AND f.log_type IS NOT NULL`,
+      )
+      .all() as PublishedFile[]
+  }
+
   /** After a file was rewritten, or removed when it has no rows left. */
   function replaceFile(path: string, { rows, bytes }: { rows: number; bytes: number }): void {
     if (rows === 0) db.prepare(`DELETE FROM commit_files WHERE path = ?`).run(path)
@@ -166,6 +178,7 @@ export function createCommits(db: Database) {
     pending,
     countsOf,
     filesOf,
+    published,
     replaceFile,
     removeOf,
   }

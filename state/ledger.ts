@@ -4,19 +4,23 @@
  * Its parts share one connection, so that `transaction` makes several of their changes one.
  */
 
+import { type Accounts, createAccounts } from './accounts.ts'
 import { createApplication } from './application.ts'
 import { type Artifacts, createArtifacts } from './artifacts.ts'
 import { type Captures, createCaptures, isBeingRemoved } from './captures.ts'
 import { type Commits, createCommits } from './commits.ts'
 import type { Completion } from './completion.ts'
 import { type Database, openDatabase } from './database.ts'
+import { createDesk, type Desk } from './desk.ts'
 import { isOpen, type StageName } from './job.ts'
 import { createJobs, type Jobs } from './jobs.ts'
+import { createOverview, type Overview } from './overview.ts'
 import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 import { createPublished, type Published } from './published.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
 import { createSinks, type Sinks } from './sinks.ts'
+import { createWatchLists, type WatchLists } from './watch-lists.ts'
 
 export interface Ledger extends Disposable {
   /** Which ledger this is, among those that share a bus. */
@@ -27,6 +31,10 @@ export interface Ledger extends Disposable {
   readonly artifacts: Artifacts
   readonly published: Published
   readonly prepared: Prepared
+  readonly watch: WatchLists
+  readonly accounts: Accounts
+  readonly desk: Desk
+  readonly overview: Overview
   readonly sinks: Sinks
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
@@ -46,6 +54,9 @@ export interface Ledger extends Disposable {
   position(topic: string): number
   setPosition(topic: string, position: number): void
   receipt(captureId: string): Receipt
+  /** Differs from an earlier answer when anything in the ledger has changed, by this process or another. */
+  changes(): string
+  sqliteVersion(): string
   /** Stores how a capture ended, once nothing of it is in work any more. Part of the caller's transaction. */
   settle(captureId: string): void
   /** Takes a named lock; false when a living process holds it. */
@@ -62,6 +73,7 @@ export function openLedger(path: string): Ledger {
   const artifacts = createArtifacts(db)
   const published = createPublished(db)
   const prepared = createPrepared(db)
+  const ownChanges = db.prepare(`SELECT total_changes()`).pluck()
   const sinks = createSinks(db)
 
   function position(topic: string): number {
@@ -117,6 +129,12 @@ export function openLedger(path: string): Ledger {
     artifacts,
     published,
     prepared,
+    watch: createWatchLists(db),
+    accounts: createAccounts(db),
+    desk: createDesk(db),
+    overview: createOverview(db),
+    sqliteVersion: () => db.prepare(`SELECT sqlite_version()`).pluck().get() as string,
+    changes: () => `${db.pragma('data_version', { simple: true })}.${ownChanges.get()}`,
     sinks,
     ...createApplication({ jobs, captures, commits, artifacts, published, prepared, sinks, settle }),
     position,

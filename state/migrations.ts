@@ -186,4 +186,102 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (sink, capture_id)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- who is watched, and by what they are known; a change counts from the next load on, and for the past by a rescan
+  CREATE TABLE watch_employees (
+    key     TEXT PRIMARY KEY,
+    name    TEXT NOT NULL,
+    watched INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE watch_computers (
+    id         INTEGER PRIMARY KEY,
+    comp_id    TEXT NOT NULL,
+    employee   TEXT NOT NULL,
+    mac        TEXT,
+    ip         TEXT,
+    hostname   TEXT,
+    valid_from INTEGER,
+    valid_to   INTEGER
+  ) STRICT;
+  CREATE UNIQUE INDEX watch_computers_once ON watch_computers
+    (comp_id, employee, coalesce(mac, ''), coalesce(ip, ''), coalesce(hostname, ''), coalesce(valid_from, 0), coalesce(valid_to, 0));
+  CREATE INDEX watch_computers_by_employee ON watch_computers (employee);
+
+  CREATE TABLE watch_indicators (
+    id    INTEGER PRIMARY KEY,
+    list  TEXT NOT NULL,
+    kind  TEXT NOT NULL,                       -- ip, cidr, domain, hash, ja3, ja4, mac
+    value TEXT NOT NULL,
+    note  TEXT NOT NULL DEFAULT '',
+    UNIQUE (list, kind, value)
+  ) STRICT;
+
+  -- what a load or a rescan flagged, summed up; those of a load count once its commit is there
+  CREATE TABLE watch_hits (
+    id         INTEGER PRIMARY KEY,
+    run        TEXT NOT NULL,                  -- the commit, or the rescan
+    at         INTEGER NOT NULL,
+    employee   TEXT,
+    list       TEXT NOT NULL,
+    reason     TEXT NOT NULL,
+    log_type   TEXT NOT NULL,
+    capture_id TEXT,
+    rows       INTEGER NOT NULL,
+    first_time INTEGER,
+    last_time  INTEGER
+  ) STRICT;
+  CREATE INDEX watch_hits_by_run ON watch_hits (run);
+  CREATE INDEX watch_hits_by_employee ON watch_hits (employee);
+  CREATE INDEX watch_hits_by_capture ON watch_hits (capture_id);
+
+  -- leases of addresses that were seen in the traffic
+  CREATE TABLE watch_leases (
+    ip         TEXT NOT NULL,
+    mac        TEXT NOT NULL,
+    valid_from INTEGER NOT NULL,
+    valid_to   INTEGER NOT NULL,
+    capture_id TEXT,
+    PRIMARY KEY (ip, mac, valid_from)
+  ) STRICT, WITHOUT ROWID;
+
+  -- one row: grows with each change of the lists
+  CREATE TABLE watch_version (version INTEGER NOT NULL) STRICT;
+  INSERT INTO watch_version VALUES (0);
+
+  -- of the page's users
+  CREATE TABLE accounts (
+    name       TEXT PRIMARY KEY,
+    password   TEXT NOT NULL,                  -- scrypt: parameters, salt and hash
+    created_at INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  CREATE TABLE audit (
+    id     INTEGER PRIMARY KEY,
+    at     INTEGER NOT NULL,
+    user   TEXT,
+    remote TEXT NOT NULL,
+    action TEXT NOT NULL,
+    detail TEXT NOT NULL
+  ) STRICT;
+
+  CREATE TABLE saved_queries (
+    id         INTEGER PRIMARY KEY,
+    name       TEXT NOT NULL UNIQUE,
+    sql        TEXT NOT NULL,
+    about      TEXT NOT NULL,
+    user       TEXT,
+    updated_at INTEGER NOT NULL
+  ) STRICT;
+
+  CREATE TABLE query_history (
+    id         INTEGER PRIMARY KEY,
+    at         INTEGER NOT NULL,
+    user       TEXT,
+    sql        TEXT NOT NULL,
+    outcome    TEXT NOT NULL,
+    rows       INTEGER,
+    elapsed_ms REAL
+  ) STRICT;
+  `,
 ]

@@ -16,6 +16,7 @@ import { PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { Indexing } from '../indexing.ts'
+import { datasetLock, tryDatasetLock } from './lock.ts'
 import { withoutCapture } from './rewrite.ts'
 
 export type Removal = 'forgetting' | 'reprocessing' | 'forgotten'
@@ -30,20 +31,13 @@ export interface RemovalParts {
   indexing?: Pick<Indexing, 'removeDocuments'>
 }
 
-const LOCK = 'dataset'
-const LOCK_MS = 10 * 60_000
 const PATIENCE_MS = 60_000
 /** Whoever is indexing the capture notices within a second that it must not, and ends. */
 const LOSES_LEASE_MS = 2_500
 
 export async function removeCapture(parts: RemovalParts, { id }: CaptureRow, removal: Removal): Promise<void> {
-  const { ledger } = parts
-  await untilTrue(() => ledger.tryLock(LOCK, LOCK_MS), 'another process is rewriting the dataset')
-  try {
-    await removeLocked(parts, id, removal)
-  } finally {
-    ledger.unlock(LOCK)
-  }
+  using _lock = await datasetLock(parts.ledger, PATIENCE_MS)
+  await removeLocked(parts, id, removal)
 }
 
 async function removeLocked(parts: RemovalParts, id: string, removal: Removal): Promise<void> {
@@ -84,12 +78,9 @@ export async function resumeRemovals(parts: RemovalParts): Promise<void> {
   const { ledger } = parts
   for (const state of ['forgetting', 'reprocessing', 'forgotten'] as const) {
     for (const { id } of ledger.captures.list({ state })) {
-      if (!ledger.tryLock(LOCK, LOCK_MS)) return
-      try {
-        await removeLocked(parts, id, state)
-      } finally {
-        ledger.unlock(LOCK)
-      }
+      using lock = tryDatasetLock(ledger)
+      if (lock === undefined) return
+      await removeLocked(parts, id, state)
     }
   }
 }

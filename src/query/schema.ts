@@ -39,6 +39,15 @@ export const PARTITION_COLUMNS: readonly Column[] = ['year', 'month', 'day', 'ho
 export async function readSchema(dataset: Dataset, connection: DuckDBConnection, type: string): Promise<TypeSchema> {
   const files = await listFiles(dataset.root, type)
   dataset.facts.retain(`${dataset.root}/${type}/`, files)
+  return await schemaOf(dataset, connection, files)
+}
+
+/** The same of some files of a type. */
+export async function schemaOf(
+  dataset: Dataset,
+  connection: DuckDBConnection,
+  files: readonly DataFile[],
+): Promise<TypeSchema> {
   const damaged = await readFacts(dataset, connection, files, FINGERPRINTS, (file) => !dataset.facts.get(file))
   await dataset.facts.save()
 
