@@ -26,7 +26,8 @@ it('the compose file gives its stages settings that there are, and that go toget
 })
 
 it('the compose file runs every stage, each with a ledger of its own, and the broker that is tested', () => {
-  for (const stage of STAGE_NAMES) {
+  // Who uploads indexes as well.
+  for (const stage of STAGE_NAMES.filter((name) => name !== 'index')) {
     expect(text).toContain(`  ${stage}:\n    <<: *pipeline\n    command: [stage, ${stage}]\n`)
     expect(text.split(`- state-${stage}:/state`)).toHaveLength(2)
   }
