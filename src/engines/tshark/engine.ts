@@ -20,7 +20,8 @@ import { createLogOutput } from './output.ts'
 import { writePacketLog } from './packet-log.ts'
 import { partsOf } from './parts.ts'
 import type { PassResult } from './pass.ts'
-import { createPool, type Pool } from './pool.ts'
+import { createPool, type Pool, type RunOptions } from './pool.ts'
+import type { SplitRequest, SplitResult } from './split.ts'
 
 export interface TsharkEngineOptions {
   /** Default: `tshark` on the search path. */
@@ -150,7 +151,11 @@ async function dissectWhole(request: ConvertRequest, options: Opened): Promise<D
     return { account: result.account as Dissected['account'], results: [result], poison: [] }
   } catch (error) {
     if (!isPoisoned(error)) throw error
-    const { account, parts, end } = await options.pool.split({ capturePath, dir: workDir, parts: 1 }, { signal })
+    const { account, parts, end } = await splitCapture(
+      options.pool,
+      { capturePath, dir: workDir, parts: 1 },
+      { signal },
+    )
     const poison: Poison[] = []
     const isolation = isolationOf(request, options, base, poison)
     const [only] = parts
@@ -170,7 +175,8 @@ async function dissectParts(
   const cancel = new AbortController()
   const signal = AbortSignal.any([request.signal, cancel.signal])
   const progress = createProgress(request, captureBytes)
-  const split = await options.pool.split({ capturePath, dir: workDir, parts }, { signal, onProgress: progress.split })
+  const onProgress = progress.split
+  const split = await splitCapture(options.pool, { capturePath, dir: workDir, parts }, { signal, onProgress })
   const { account, end } = split
   const poison: Poison[] = []
   if (end === undefined) return { account, results: [], poison }
@@ -191,6 +197,16 @@ async function dissectParts(
     throw error
   }
   return { account, results: split.parts.flatMap(({ part }) => results.get(part) ?? []), poison }
+}
+
+/** Nothing is dissected yet: a worker that fails here has been ended from outside, and may not be the next time. */
+async function splitCapture(pool: Pool, request: SplitRequest, options: RunOptions): Promise<SplitResult> {
+  try {
+    return await pool.split(request, options)
+  } catch (error) {
+    if (!isPoisoned(error)) throw error
+    throw new PipelineError(error.code, `the capture could not be divided: ${error.message}`, { retryable: true })
+  }
 }
 
 function baseOf(

@@ -99,11 +99,16 @@ export function createIsolation({ request, pool, base, onPoison, poison }: Isola
       const { error, packet } = tried
       failures++
       if (failures > MAX_FAILURES) return await setAside(part, error.message)
-      // Memory that one packet does not explain is filled by all of them.
-      const isGradual = error.code === 'engine_memory' && suspects.length > 0
-      if (packet === 0 || isGradual || suspects.length >= mostSuspects) return await halve(part, error)
+      const isOne = packet !== 0 && suspects.length < mostSuspects
+      if (!isOne || (error.code === 'engine_memory' && !(await failsAlone(part, packet))))
+        return await halve(part, error)
       suspects.push({ packet, reason: error.message })
     }
+  }
+
+  /** Memory may be filled by many packets: the one in hand when it was too much need not be to blame. */
+  async function failsAlone(part: Part, packet: number): Promise<boolean> {
+    return 'error' in (await tryMarked({ ...part, from: packet, before: packet + 1 }))
   }
 
   async function tryMarked(part: Part): Promise<Tried> {

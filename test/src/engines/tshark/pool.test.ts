@@ -48,14 +48,18 @@ describe('the pool', () => {
   })
 
   it('tells how a worker failed, whatever it was, and goes on with another', { timeout: 120_000 }, async () => {
-    const pool = createPool({ ...usual, memoryBytes: 256 * MB, silenceMs: 3000, worker: POISONED })
+    const small = { ...usual, memoryBytes: 256 * MB, worker: POISONED }
+    const impatient = createPool({ ...small, silenceMs: 3000 })
+    await expect(impatient.pass(await packetThatSays('STAND STILL'), never)).rejects.toMatchObject({
+      code: 'engine_timeout',
+    })
+    const pool = createPool({ ...small, silenceMs: 60_000 })
     const crashed = (how: string) => ({
       code: 'engine_failed',
       details: { crashed: true },
       message: expect.stringContaining(how),
     })
     const cases: [string, object][] = [
-      ['STAND STILL', { code: 'engine_timeout' }],
       ['EAT MEMORY', { code: 'engine_memory' }],
       ['GO AWAY', crashed('exit code 7')],
       ['ABORT', crashed('SIGABRT')],

@@ -167,7 +167,7 @@ describe('a capture that no worker can take', { timeout: 180_000 }, () => {
   })
 
   it('is divided further where no single packet is to blame, by hosts and then by time', async () => {
-    // A hundred of them are too many for a worker, half of them are not.
+    // A hundred of them are too many for a worker, and so are fifty.
     const words = Array.from({ length: 100 }, () => 'BIT BY BIT')
     const { handed, conn, result } = await poisoned(words, small)
     expect(handed).toEqual([])
@@ -184,6 +184,12 @@ describe('a capture that no worker can take', { timeout: 180_000 }, () => {
     ])
     expect(result.packets).toMatchObject({ decoded: 302, skipped: { poison: 1 } })
     expect(flow.reduce((sum, { orig_pkts }) => sum + orig_pkts, 0)).toBe(2)
+  })
+
+  it('is tried again later when a worker ends before there is anything to dissect', async () => {
+    const path = await captureOf(join(await scratch(), 'undivided.pcap'), questions(3))
+    const converting = convertWith(path, { worker: POISONED, partsFromBytes: 0 })
+    await expect(converting).rejects.toMatchObject({ code: 'engine_failed', retryable: true })
   })
 
   it('is set aside as a whole in the end where nearly all of it is poison', async () => {
