@@ -171,7 +171,13 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       backoffMs: values.JOB_BACKOFF_MS,
     },
     health: { intervalMs: values.HEALTH_INTERVAL_SECONDS * 1000 },
-    http: { host: values.HTTP_HOST, port: values.HTTP_PORT },
+    http: {
+      enabled: values.HTTP_ENABLED,
+      host: values.HTTP_HOST,
+      port: values.HTTP_PORT,
+      token: values.HTTP_TOKEN || undefined,
+      hosts: values.HTTP_HOSTS,
+    },
     query: { memoryBytes: values.QUERY_MEMORY_MB * MB, timeoutMs: values.QUERY_TIMEOUT_SECONDS * 1000 },
     log: {
       level: values.LOG_LEVEL,

@@ -20,6 +20,7 @@ import type { Config } from './config.ts'
 import { createInspector } from './intake/inspector.ts'
 import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
+import { createWatch, type Watch } from './watch/watch.ts'
 
 export interface Parts extends Disposable {
   ledger: Ledger
@@ -43,13 +44,14 @@ export function openParts(config: Config, log: Log): Parts {
   makeLayout(places)
   const ledger = openLedger(places.ledger)
   const layout = withSpoolOf(places, ledger.id)
+  const watch = createWatch({ ledger, ...watchOptions(config) })
   const stages = createStages(
     {
       ledger,
       layout,
       inspector: inspectorFrom(config),
       engine: once(() => openEngineFrom(config, log, quarantinePoison(layout))),
-      sink: lazySink(config),
+      sink: lazySink(config, watch),
     },
     {
       cutGraceMs: config.inbox.stabilityMs * CUT_GRACE_INTERVALS,
@@ -128,12 +130,24 @@ export async function checkRules({ rules }: Config): Promise<void> {
   await loadRules(rules)
 }
 
+/** What flags rows of watch lists: half of the writer's memory at the most, since the writer's own is free by then. */
+export function watchOptions({ upload, rules }: Config) {
+  const memoryLimit = `${Math.max(256, Math.round(upload.memoryBytes / MB / 2))}MB`
+  return { rules: once(() => loadRules(rules)), memoryLimit }
+}
+
 /** Opened with the first batch, and only once. */
-function lazySink({ upload, rules }: Config): EventSink {
+function lazySink({ upload, rules }: Config, watch: Watch): EventSink {
   const sink = once(async () => {
     const { openParquetSink } = await import('./sinks/parquet/sink.ts')
     const { threads, memoryBytes, filePrefix } = upload
     return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
   })
-  return { write: async (request) => (await sink()).write(request) }
+  return {
+    async write(request) {
+      const result = await (await sink()).write(request)
+      await watch.flagStaged(request, result)
+      return result
+    },
+  }
 }

@@ -147,16 +147,6 @@ export function createCommits(db: Database) {
       .all() as PublishedFile[]
   }
 
-  /** Rows and quarantined lines of every capture. */
-  function totals(): Map<string, { rows: number; quarantined: number }> {
-    const sums = db
-      .prepare(
-        `SELECT capture_id AS id, sum(rows) AS rows, sum(quarantined) AS quarantined FROM commit_counts GROUP BY capture_id`,
-      )
-      .all() as { id: string; rows: number; quarantined: number }[]
-    return new Map(sums.map(({ id, rows, quarantined }) => [id, { rows, quarantined }]))
-  }
-
   /** After a file was rewritten, or removed when it has no rows left. */
   function replaceFile(path: string, { rows, bytes }: { rows: number; bytes: number }): void {
     if (rows === 0) db.prepare(`DELETE FROM commit_files WHERE path = ?`).run(path)
@@ -189,7 +179,6 @@ export function createCommits(db: Database) {
     countsOf,
     filesOf,
     published,
-    totals,
     replaceFile,
     removeOf,
   }

@@ -14,6 +14,7 @@ import { type Database, openDatabase } from './database.ts'
 import { createDesk, type Desk } from './desk.ts'
 import { isOpen, type StageName } from './job.ts'
 import { createJobs, type Jobs } from './jobs.ts'
+import { createOverview, type Overview } from './overview.ts'
 import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 import { createPublished, type Published } from './published.ts'
@@ -32,6 +33,7 @@ export interface Ledger extends Disposable {
   readonly watch: WatchLists
   readonly accounts: Accounts
   readonly desk: Desk
+  readonly overview: Overview
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
   /**
@@ -52,6 +54,7 @@ export interface Ledger extends Disposable {
   receipt(captureId: string): Receipt
   /** Differs from an earlier answer when anything in the ledger has changed, by this process or another. */
   changes(): string
+  sqliteVersion(): string
   /** Stores how a capture ended, once nothing of it is in work any more. Part of the caller's transaction. */
   settle(captureId: string): void
   /** Takes a named lock; false when a living process holds it. */
@@ -123,6 +126,8 @@ export function openLedger(path: string): Ledger {
     watch: createWatchLists(db),
     accounts: createAccounts(db),
     desk: createDesk(db),
+    overview: createOverview(db),
+    sqliteVersion: () => db.prepare(`SELECT sqlite_version()`).pluck().get() as string,
     changes: () => `${db.pragma('data_version', { simple: true })}.${ownChanges.get()}`,
     ...createApplication({ jobs, captures, commits, artifacts, published, prepared, settle }),
     position,

@@ -45,7 +45,16 @@ export const logIn = z.object({ user: text(128).optional(), password: text(1024)
 
 // ── captures ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-export const captureState = z.enum(['accepted', 'done', 'unbalanced', 'empty', 'failed', 'forgetting', 'reprocessing'])
+export const captureState = z.enum([
+  'accepted',
+  'done',
+  'unbalanced',
+  'empty',
+  'failed',
+  'forgetting',
+  'reprocessing',
+  'forgotten',
+])
 export type CaptureState = z.infer<typeof captureState>
 
 export const stageName = z.string()

@@ -5,6 +5,7 @@ import type { QueryFormat } from '../query/run.ts'
 import { useConfigFile } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { captures, failed, receipt, showConfig, status } from './inspect-commands.ts'
+import type { ReportOptions } from './watchlist-commands.ts'
 
 const FORMATS: QueryFormat[] = ['table', 'json', 'csv', 'ndjson', 'parquet']
 
@@ -39,6 +40,10 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .command('stream')
     .description('turn raw events from Kafka into rows, until a signal: the upload stage alone')
     .action(does(async () => (await import('./run.ts')).runStream()))
+  program
+    .command('serve')
+    .description('the API and the pages alone, until a signal')
+    .action(does(async () => (await import('./run.ts')).runServe()))
   program
     .command('ingest <file...>')
     .description('take captures (or folders of them) in, wait, and print their receipts')
@@ -98,6 +103,8 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .command('reprocess <capture>')
     .description('remove its rows and convert it again')
     .action(does(async (capture: string) => (await import('./change-commands.ts')).reprocess(capture)))
+  addWatchlist(program, does)
+  addAccounts(program, does)
   program
     .command('config')
     .description('the effective settings, secrets masked')
@@ -113,4 +120,65 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
     throw error
   }
+}
+
+type Does = <A extends unknown[]>(action: (...args: A) => Promise<number>) => (...args: A) => Promise<void>
+
+function addWatchlist(program: Command, does: Does): void {
+  const commands = async () => await import('./watchlist-commands.ts')
+  const watchlist = program.command('watchlist').description('whose traffic is looked for, and what was found')
+  watchlist
+    .command('import <list> <file>')
+    .description('employees, computers or indicators from CSV, JSON lines or key:{json} lines')
+    .option('--replace', 'remove what the file does not name', false)
+    .option('--list <name>', 'of indicators whose lines name none', 'default')
+    .action(
+      does(async (list: string, file: string, options: { replace: boolean; list: string }) =>
+        (await commands()).importList(list, file, options),
+      ),
+    )
+  watchlist
+    .command('list <list>')
+    .description('what is in employees, computers or indicators')
+    .addOption(json())
+    .action(does(async (list: string, options: { json: boolean }) => (await commands()).showList(list, options)))
+  watchlist
+    .command('rescan')
+    .description('apply the lists to what is loaded already')
+    .action(does(async () => (await commands()).rescanAll()))
+  watchlist
+    .command('report')
+    .description('watched traffic, summed up')
+    .addOption(
+      new Option('--by <what>', 'a line for each')
+        .choices(['employee', 'day', 'protocol', 'host', 'list'])
+        .default('employee'),
+    )
+    .option('--employee <key>', 'of one employee')
+    .option('--from <time>', 'not before, ISO 8601')
+    .option('--to <time>', 'before, ISO 8601')
+    .addOption(new Option('--format <format>', 'of the answer').choices(FORMATS).default('table'))
+    .action(does(async (options: ReportOptions) => (await commands()).report(options)))
+}
+
+function addAccounts(program: Command, does: Does): void {
+  const commands = async () => await import('./account-commands.ts')
+  const account = program.command('account').description('who may log in to the pages')
+  account
+    .command('add <name>')
+    .description('make an account, or change its password, which is read from stdin')
+    .action(does(async (name: string) => (await commands()).addAccount(name)))
+  account
+    .command('remove <name>')
+    .description('take an account away')
+    .action(does(async (name: string) => (await commands()).removeAccount(name)))
+  account
+    .command('list')
+    .description('the accounts')
+    .action(does(async () => (await commands()).listAccounts()))
+  program
+    .command('audit')
+    .description('log-ins, queries and changes, by whom and when')
+    .option('--lines <n>', 'the newest', '100')
+    .action(does(async (options: { lines: string }) => (await commands()).showAudit(options)))
 }

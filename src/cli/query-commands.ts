@@ -1,16 +1,12 @@
 /** The commands that read the dataset: `query` and `tables`. */
 
 import { PipelineError } from '../../state/errors.ts'
-import type { Config } from '../config.ts'
-import { layoutFrom } from '../parts.ts'
-import type { DatasetOptions } from '../query/dataset.ts'
 import type { QueryFormat } from '../query/run.ts'
+import { datasetOptions, datasetWithPeople } from '../serving.ts'
 import { type Context, openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { untilSignal } from './run.ts'
 import { bytesText, textTable } from './text.ts'
-
-const MB = 1024 * 1024
 
 export async function query(sql: string, { format }: { format: QueryFormat }): Promise<number> {
   await using context = openContext({ stateless: true })
@@ -18,7 +14,7 @@ export async function query(sql: string, { format }: { format: QueryFormat }): P
   const interrupted = new AbortController()
   void untilSignal().then(() => interrupted.abort(new PipelineError('stopped', 'the query was stopped')))
   const { config, tell } = context
-  const summary = await runIsolated(await datasetOptions(config), sql, {
+  const summary = await runIsolated(await datasetWithPeople(config), sql, {
     format,
     out: process.stdout,
     width: process.stdout.columns,
@@ -59,16 +55,4 @@ export async function tables({ json }: { json: boolean }): Promise<number> {
 function tellDamage({ tell }: Context, list: { damaged: { file: string; reason: string }[] }[]): void {
   for (const { file, reason } of list.flatMap(({ damaged }) => damaged))
     tell(`damaged and left out: ${file}: ${reason}`)
-}
-
-async function datasetOptions(config: Config): Promise<DatasetOptions> {
-  const { declaredTables } = await import('../sinks/parquet/columns.ts')
-  const { parquet, cache } = layoutFrom(config)
-  return {
-    parquetDir: parquet,
-    tables: await declaredTables(config.rules),
-    memoryMb: Math.round(config.query.memoryBytes / MB),
-    threads: config.upload.threads,
-    tempDir: cache,
-  }
 }

@@ -2,15 +2,18 @@
 
 import { constants } from 'node:os'
 import { relative } from 'node:path'
-import { PipelineError } from '../../state/errors.ts'
+import { messageOf, PipelineError } from '../../state/errors.ts'
 import { STAGE_NAMES, type StageName } from '../../state/job.ts'
+import type { Api } from '../api/server.ts'
 import type { Config } from '../config.ts'
-import { checkRules } from '../parts.ts'
-import { openContext } from './context.ts'
+import { checkRules, type Parts } from '../parts.ts'
+import type { Pipeline } from '../pipeline.ts'
+import { openPages } from '../serving.ts'
+import { type Context, openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 
 export async function runAll(): Promise<number> {
-  return await serve(STAGE_NAMES)
+  return await serve(STAGE_NAMES, { pages: true })
 }
 
 export async function runStage(name: string): Promise<number> {
@@ -21,25 +24,49 @@ export async function runStage(name: string): Promise<number> {
 
 /** The upload stage alone, fed by whoever writes raw events: Zeek sensors, or the distribute stage of any host. */
 export async function runStream(): Promise<number> {
-  return await serve(['upload'], ({ bus }) => {
-    if (bus.kind === 'kafka') return
-    throw new PipelineError(
-      'usage',
-      'stream reads raw events from Kafka: set BUS=kafka and KAFKA_BROKERS, or name a config.json with --config',
-    )
+  return await serve(['upload'], {
+    check({ bus }) {
+      if (bus.kind === 'kafka') return
+      throw new PipelineError(
+        'usage',
+        'stream reads raw events from Kafka: set BUS=kafka and KAFKA_BROKERS, or name a config.json with --config',
+      )
+    },
   })
+}
+
+/** The API and the pages alone, over a data directory that other processes may work on. */
+export async function runServe(): Promise<number> {
+  await using context = openContext({ console: 'stdout' })
+  const { config, log, tell } = context
+  await checkRules(config)
+  const parts = context.parts()
+  const stopped = untilSignal()
+  await using api = await openPages(config, log, parts, { stages: [], wake: () => {} })
+  const address = await api.listen()
+  log.child({ component: 'startup' }).info('the pages are served', { address, pid: process.pid })
+  tell(`\nThe pages:  ${address}/\n`)
+  await stopped
+  await (await parts.bus()).close()
+  return EXIT.ok
 }
 
 function isStage(name: string): name is StageName {
   return STAGE_NAMES.some((stage) => stage === name)
 }
 
-async function serve(stages: readonly StageName[], check: (config: Config) => void = () => {}): Promise<number> {
+interface ServeOptions {
+  check?: (config: Config) => void
+  pages?: boolean
+}
+
+async function serve(stages: readonly StageName[], { check, pages = false }: ServeOptions = {}): Promise<number> {
   await using context = openContext({ console: 'stdout' })
   const { config, log, tell } = context
-  check(config)
+  check?.(config)
   await checkRules(config)
-  const { layout, start } = context.parts()
+  const parts = context.parts()
+  const { layout, start } = parts
   const startup = log.child({ component: 'startup' })
   startup.info('configuration loaded', {
     data_dir: layout.dataDir,
@@ -56,11 +83,33 @@ async function serve(stages: readonly StageName[], check: (config: Config) => vo
     tell('Ask for rows with:  npm start --silent -- query "select * from conn limit 10"')
     tell('See what is there:  npm start --silent -- tables      captures: npm start --silent -- captures\n')
   }
+  const api = pages && config.http.enabled ? await servePages(context, parts, pipeline) : undefined
   const signal = await stopped
   startup.info('stopping', { signal, limit_s: config.stopTimeoutMs / 1000 })
+  await api?.close()
   await pipeline.stop(config.stopTimeoutMs)
   startup.info('stopped')
   return EXIT.ok
+}
+
+/**
+ * Captures are worked on even when the pages cannot be shown (a port that is taken). Settings that would show them to
+ * everybody are no such case: they end the start.
+ */
+async function servePages({ config, log, tell }: Context, parts: Parts, pipeline: Pipeline): Promise<Api | undefined> {
+  const api = await openPages(config, log, parts, { stages: STAGE_NAMES, wake: () => pipeline.wake() })
+  try {
+    tell(`The pages:  ${await api.listen()}/\n`)
+    return api
+  } catch (error) {
+    await api.close()
+    if (error instanceof PipelineError && error.code === 'config_invalid') {
+      await pipeline.stop(config.stopTimeoutMs)
+      throw error
+    }
+    log.child({ component: 'api' }).error('the pages are not served', { error: messageOf(error) })
+    return undefined
+  }
 }
 
 /** Ctrl-C reaches a process twice, from the terminal and from npm: what comes this soon is the same wish. */

@@ -85,6 +85,11 @@ export const host: Kind<string> = {
   parse: (text) => (/^[\w.:%-]{1,253}$/.test(text) ? text : undefined),
 }
 
+export const hosts: Kind<string[]> = {
+  allowed: 'host names, separated by commas',
+  parse: (text) => listOf(text, (item) => (/^[\w.-]{1,253}$/.test(item) ? item.toLowerCase() : undefined)),
+}
+
 export const brokers: Kind<string[]> = {
   allowed: 'host:port, several separated by commas',
   parse: (text) => listOf(text, (item) => (/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i.test(item) ? item : undefined)),

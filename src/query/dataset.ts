@@ -15,6 +15,7 @@ import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
 import { processIdentity, stateOf } from '../../state/process-identity.ts'
 import { type FactStore, openFacts } from './facts.ts'
 import { EVENTS, listTypes, TYPE_NAME } from './files.ts'
+import { PEOPLE_TABLES, type People } from './people.ts'
 import { list, literal } from './sql.ts'
 
 /** A column as DuckDB names its type (`VARCHAR`, `BIGINT`, `VARCHAR[]`, `TIMESTAMP`). */
@@ -34,6 +35,8 @@ export interface DatasetOptions {
   /** The root of `<type>/year=Y/month=MM/day=DD/hour=HH/<prefix>_<type>_<id>.parquet`; may not exist yet. */
   parquetDir: string
   tables: readonly DeclaredTable[]
+  /** For the tables of watched people; without it they are empty. */
+  people?: People
   /** DuckDB's memory limit over all queries of this dataset; what does not fit is spilled to `tempDir`. */
   memoryMb: number
   threads: number
@@ -52,6 +55,7 @@ export interface Dataset extends AsyncDisposable {
   readonly tempMaxMb: number
   readonly facts: FactStore
   readonly declared: ReadonlyMap<string, readonly Column[]>
+  readonly people: People
   /** A connection with tables of its own; the caller closes it. */
   connect(): Promise<DuckDBConnection>
   /** Names of all tables but `events`, sorted: declared ones and folders. */
@@ -80,6 +84,7 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
     tempMaxMb,
     facts,
     declared,
+    people: options.people ?? { employees: [], computers: [] },
     connect: () => instance.connect(),
     tableNames: async () => [...new Set([...declared.keys(), ...(await listTypes(root))])].sort(),
     close,
@@ -118,7 +123,7 @@ async function openLocked(
 
 function declaredTables(tables: readonly DeclaredTable[]): Map<string, readonly Column[]> {
   for (const { name } of tables)
-    if (!TYPE_NAME.test(name) || name === EVENTS)
+    if (!TYPE_NAME.test(name) || name === EVENTS || PEOPLE_TABLES.includes(name))
       throw new PipelineError('config_invalid', `${literal(name)} cannot be a table: use a-z, 0-9, _; not "${EVENTS}"`)
   return new Map(tables.map((table) => [table.name, table.columns]))
 }

@@ -12,6 +12,7 @@ import type { Dirent } from 'node:fs'
 import { lstat, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
+import { PEOPLE_TABLES } from './people.ts'
 
 export interface DataFile {
   /** Absolute. */
@@ -32,7 +33,7 @@ const FILE_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]+\.parquet$/
 /** The folders of the dataset that can be tables, by name. A root that does not exist yet has none. */
 export async function listTypes(root: string): Promise<string[]> {
   const names = (await entriesOf(root)).filter((entry) => entry.isDirectory()).map((entry) => entry.name)
-  return names.filter((name) => TYPE_NAME.test(name) && name !== EVENTS).sort()
+  return names.filter((name) => TYPE_NAME.test(name) && name !== EVENTS && !PEOPLE_TABLES.includes(name)).sort()
 }
 
 /** The files of one type, by path, which is by hour. */

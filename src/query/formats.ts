@@ -10,6 +10,8 @@ import { type Codec, jsonString } from './values.ts'
 export interface AnswerColumn {
   /** Unique within the answer. */
   name: string
+  /** As DuckDB names it. */
+  type: string
   codec: Codec
 }
 
@@ -48,6 +50,16 @@ export function ndjsonFormat(columns: readonly AnswerColumn[]): Format {
 function objectWriter(columns: readonly AnswerColumn[]): (values: readonly DuckDBValue[]) => string {
   const fields = columns.map(({ name, codec }) => ({ key: `${jsonString(name)}:`, codec }))
   return (values) => `{${fields.map(({ key, codec }, index) => key + codec.json(values[index] ?? null)).join(',')}}`
+}
+
+/** The columns as one line, then an array a row: what is read by its place. */
+export function rowsFormat(columns: readonly AnswerColumn[]): Format {
+  const head = `[${columns.map(({ name, type }) => `{"name":${jsonString(name)},"type":${jsonString(type)}}`).join(',')}]\n`
+  return {
+    head: () => head,
+    row: (values) => `[${columns.map(({ codec }, index) => codec.json(values[index] ?? null)).join(',')}]\n`,
+    tail: () => '',
+  }
 }
 
 /**

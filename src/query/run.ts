@@ -12,17 +12,18 @@ import { findDamaged } from './damage.ts'
 import type { Dataset } from './dataset.ts'
 import { type Deadline, startDeadline } from './deadline.ts'
 import { asQueryError } from './failure.ts'
-import { type AnswerColumn, csvFormat, type Format, jsonFormat, ndjsonFormat } from './formats.ts'
+import { type AnswerColumn, csvFormat, type Format, jsonFormat, ndjsonFormat, rowsFormat } from './formats.ts'
 import { ALLOWED, type CheckedQuery, checkQuery } from './guard.ts'
 import { type Output, openOutput } from './output.ts'
 import { writeParquet } from './parquet-answer.ts'
+import { PEOPLE_TABLES } from './people.ts'
 import { isGone } from './schema.ts'
 import { tableFormat } from './table-format.ts'
 import { codecOf } from './values.ts'
 import { createViews } from './views.ts'
 import { visible } from './visible-text.ts'
 
-export type QueryFormat = 'table' | 'json' | 'csv' | 'ndjson' | 'parquet'
+export type QueryFormat = 'table' | 'json' | 'csv' | 'ndjson' | 'parquet' | 'rows'
 
 export const QUERY_FORMATS: readonly QueryFormat[] = ['table', 'json', 'csv', 'ndjson', 'parquet']
 
@@ -72,7 +73,7 @@ export async function runQuery(dataset: Dataset, sql: string, options: QueryOpti
   using output = openOutput(out, deadline, signal)
   let query: CheckedQuery | undefined
   try {
-    query = await checkQuery(connection, sql, await dataset.tableNames())
+    query = await checkQuery(connection, sql, [...(await dataset.tableNames()), ...PEOPLE_TABLES])
     const job: QueryJob = { dataset, connection, query, deadline, output, options }
     const answer = format === 'parquet' ? await answerParquet(job) : await answerRows(job)
     return { ...answer, elapsedMs: performance.now() - started }
@@ -116,7 +117,8 @@ async function answerRows(job: QueryJob): Promise<Answer> {
   const { deadline, output, options } = job
   const { result, first, warnings } = await start(job)
   const columns = result.deduplicatedColumnNames().map((name, index) => {
-    return { name, codec: codecOf(result.columnType(index)) }
+    const type = result.columnType(index)
+    return { name, type: String(type), codec: codecOf(type) }
   })
   const format = formatOf(job, columns)
   const maxRows = options.maxRows ?? Number.POSITIVE_INFINITY
@@ -192,6 +194,8 @@ function formatOf({ query, options }: QueryJob, columns: readonly AnswerColumn[]
       return jsonFormat(columns)
     case 'ndjson':
       return ndjsonFormat(columns)
+    case 'rows':
+      return rowsFormat(columns)
     case 'csv':
       return csvFormat(columns, options.spreadsheetSafe)
     default:

@@ -9,6 +9,7 @@
 import type { DuckDBConnection } from '@duckdb/node-api'
 import type { Column, Dataset } from './dataset.ts'
 import { EVENTS } from './files.ts'
+import { PEOPLE_TABLES, peopleSql, tablesBehind } from './people.ts'
 import { type DamagedFile, PARTITION_COLUMNS, readSchema, type SchemaGroup, type TypeSchema } from './schema.ts'
 import { identifier, list, literal } from './sql.ts'
 
@@ -37,7 +38,11 @@ export async function createViews(
   connection: DuckDBConnection,
   names: readonly string[],
 ): Promise<string[]> {
-  const types = names.includes(EVENTS) ? await dataset.tableNames() : names
+  const virtual = names.filter((name) => PEOPLE_TABLES.includes(name))
+  const named = names.filter((name) => !PEOPLE_TABLES.includes(name))
+  const types = names.includes(EVENTS)
+    ? [...new Set([...(await dataset.tableNames()), ...tablesBehind(virtual)])]
+    : [...new Set([...named, ...tablesBehind(virtual)])]
   const made = new Map<string, Column[]>()
   const warnings: string[] = []
   for (const type of types) {
@@ -48,6 +53,8 @@ export async function createViews(
     if (schema.damaged.length > 0) warnings.push(damageWarning(type, schema.damaged))
   }
   if (names.includes(EVENTS)) await createView(connection, EVENTS, eventsSql(made))
+  const has = (table: string, column: string) => made.get(table)?.some(({ name }) => name === column) ?? false
+  for (const name of virtual) await createView(connection, name, peopleSql(name, dataset.people, has))
   return warnings
 }
 

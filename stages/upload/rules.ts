@@ -72,6 +72,7 @@ export const CANONICAL_TYPES: Readonly<Record<string, readonly ScalarType[]>> = 
 /** Columns that every table has or may have without any promotion; no rule may take their names. */
 export const RESERVED: readonly string[] = [
   ...['event_id', 'capture_id', 'source', 'ingest_time', 'extra', 'direction', 'community_id'],
+  ...['watch_employee', 'watch_list', 'watch_reason'],
   ...['event_year', 'event_month', 'event_day', 'event_hour', 'event_minute', 'event_weekday'],
   ...['src_ip_is_private', 'dst_ip_is_private', 'year', 'month', 'day', 'hour', 'epoch_hour'],
 ]

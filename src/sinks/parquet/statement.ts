@@ -7,7 +7,7 @@
  */
 
 import type { Network } from '../../../stages/upload/rules/address.ts'
-import { sqlType, type Table, type TableField } from '../../../stages/upload/rules/table.ts'
+import { sqlType, type Table, type TableField, WATCH_COLUMNS } from '../../../stages/upload/rules/table.ts'
 import { idPrefixOf, ORDINAL_FIELD } from './numbering.ts'
 import { EXTRA_FIELD, QUARANTINED_FIELD } from './rewrite.ts'
 import { LAST_PLACED_SECOND } from './scan.ts'
@@ -133,6 +133,8 @@ function finalColumns(input: StatementInput): string[] {
     ...table.fields
       .filter((field) => !field.promoted && !isEnriched(table, field))
       .map((field) => fieldColumn(table, field)),
+    // Filled afterwards, where a list says so (src/watch/flag.ts).
+    ...WATCH_COLUMNS.map((name) => `NULL::VARCHAR[] AS ${name}`),
     `${extraValue(input)} AS extra`,
     hourKey(input),
   ]

@@ -79,6 +79,8 @@ const SQL_TYPES: Readonly<Record<ScalarType, string>> = {
 
 const IDENTITY: readonly TableColumn[] = columnsOf('VARCHAR', ['event_id', 'capture_id', 'source'])
 const TIME_PARTS = ['event_year', 'event_month', 'event_day', 'event_hour', 'event_minute', 'event_weekday']
+/** Whom a row is about, by which list and why; NULL unless a watch list says so. */
+export const WATCH_COLUMNS = ['watch_employee', 'watch_list', 'watch_reason']
 const PRIVATE = ['src_ip_is_private', 'dst_ip_is_private']
 const COMMUNITY_ID = 'community_id'
 
@@ -180,6 +182,7 @@ function columnOrder(log: LogRules, fields: readonly TableField[]): TableColumn[
     ...(log.enrich.time ? columnsOf('INTEGER', TIME_PARTS) : []),
     ...(log.enrich.network ? networkColumns : []),
     ...fields.filter(({ promoted, column }) => !promoted && column !== COMMUNITY_ID).map(asColumn),
+    ...columnsOf('VARCHAR[]', WATCH_COLUMNS),
     { name: 'extra', type: 'VARCHAR' },
   ]
 }

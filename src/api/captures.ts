@@ -1,0 +1,290 @@
+/** Captures: what came, how far it is, its receipt, its packets; forgetting, reprocessing, trying again. */
+
+import '@fastify/static'
+import { mkdir, stat } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
+import type { Bus } from '../../stages/bus.ts'
+import type { Log } from '../../stages/ports.ts'
+import type { PacketAccount } from '../../state/capture.ts'
+import { type ArrivalRow, type CaptureRow, isBeingRemoved } from '../../state/captures.ts'
+import { messageOf } from '../../state/errors.ts'
+import type { JobRow } from '../../state/job.ts'
+import { STAGE_NAMES } from '../../state/job.ts'
+import type { Layout } from '../../state/layout.ts'
+import type { Ledger } from '../../state/ledger.ts'
+import { type Removal, removeCapture } from '../dataset/remove-capture.ts'
+import { cutFlowPackets, listFlowPackets } from '../packets/flow-packets.ts'
+import type { Arrival, Capture, CaptureList, Job, PacketQuery, StageProgress } from './contract.ts'
+import { refusal } from './problems.ts'
+import type { Input, Routes } from './routes.ts'
+
+export interface CaptureParts {
+  ledger: Ledger
+  layout: Layout
+  log: Log
+  bus: Bus
+  /** Rolls commits forward that a process left behind. */
+  recover(): Promise<void>
+  /** Work was put into the queue. */
+  wake(): void
+}
+
+export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
+  const { ledger, layout, log } = parts
+  const find = (id: string) => ledger.captures.resolve(id)
+
+  handle('listCaptures', ({ query }) => captureList(ledger, query))
+
+  handle('getCapture', ({ params }) => {
+    const row = find(params.id)
+    const [shown] = describeCaptures(ledger, [row])
+    const failures = ledger.jobs.list({ captureId: row.id, status: 'failed' })
+    return {
+      ...(shown as Capture),
+      arrivals: ledger.captures.arrivals(row.id).map(describeArrival),
+      failures: failures.map(describeJob),
+    }
+  })
+
+  handle('getReceipt', ({ params }) => {
+    const { capture, packets, logs, total, balanced, problems } = ledger.receipt(find(params.id).id)
+    const { id: captureId, name, source, state } = capture
+    return {
+      captureId,
+      name,
+      source,
+      state,
+      packets: packets && describeAccount(packets),
+      logs,
+      total,
+      balanced,
+      problems,
+    }
+  })
+
+  handle('forgetCapture', (input) => beginRemoval(input, 'forgetting'))
+  handle('reprocessCapture', (input) => beginRemoval(input, 'reprocessing'))
+
+  function beginRemoval({ params, request }: Pick<Input<'forgetCapture'>, 'params' | 'request'>, removal: Removal) {
+    const row = find(params.id)
+    const action = removal === 'forgetting' ? 'forget' : 'reprocess'
+    ledger.accounts.audit({ user: request.user, remote: request.ip, action, detail: `${row.id} ${row.name}` })
+    void removeCapture(parts, row, removal)
+      .then(() => parts.wake())
+      .catch((error) =>
+        log.error(`a capture could not be removed; \`${action}\` it again`, {
+          capture: row.id.slice(0, 16),
+          error: messageOf(error),
+        }),
+      )
+    return { captureId: row.id, state: removal }
+  }
+
+  handle('retryCapture', ({ params }) => retry((job) => job.captureId === find(params.id).id))
+  handle('retryJobs', ({ body }) => {
+    if ('all' in body) return retry(() => true)
+    if ('captureId' in body) return retry(({ captureId }) => captureId === body.captureId)
+    return retry(({ stage, key }) => stage === body.stage && key === body.key)
+  })
+
+  function retry(isMeant: (job: JobRow) => boolean): { retried: number } {
+    const retried = ledger.transaction(() => {
+      const chosen = ledger.jobs.list({ status: 'failed' }).filter(isMeant)
+      for (const { stage, key, captureId } of chosen) {
+        ledger.jobs.retry({ stage, key })
+        if (captureId) ledger.settle(captureId)
+      }
+      return chosen.length
+    })
+    if (retried > 0) parts.wake()
+    return { retried }
+  }
+
+  handle('listJobs', ({ query }) => ({
+    jobs: ledger.jobs.list({ status: query.status }).slice(-1000).reverse().map(describeJob),
+  }))
+
+  handle('listArrivals', ({ query: { outcome, limit } }) => {
+    const all = ledger.captures.arrivals().filter((arrival) => outcome === undefined || arrival.outcome === outcome)
+    return { arrivals: all.slice(-limit).reverse().map(describeArrival) }
+  })
+
+  handle('downloadCapture', async ({ params, reply }) => {
+    const row = find(params.id)
+    const path = await storedPath(row, layout)
+    reply.headers(attachment(fileNameOf(row, row.format)))
+    reply.type('application/vnd.tcpdump.pcap')
+    return reply.sendFile(basename(path), dirname(path), { cacheControl: false })
+  })
+
+  handle('listPackets', async ({ params, query, signal }) => {
+    const started = performance.now()
+    const request = await packetRequest(find(params.id), query, layout, signal)
+    const { packets, matched, bytes } = await listFlowPackets(request, query.limit)
+    return { packets, matched, bytes, truncated: matched > packets.length, elapsedMs: performance.now() - started }
+  })
+
+  handle('downloadPackets', async ({ params, query, reply, signal }) => {
+    const row = find(params.id)
+    await mkdir(layout.cache, { recursive: true })
+    await using cut = await cutFlowPackets(await packetRequest(row, query, layout, signal), layout.cache)
+    const name = `${basename(fileNameOf(row, row.format), `.${row.format}`)}-flow.${cut.format}`
+    reply.headers(attachment(name))
+    reply.headers({
+      'content-length': cut.bytes,
+      'content-type': 'application/vnd.tcpdump.pcap',
+      'x-packets': cut.packets,
+    })
+    reply.hijack()
+    for (const [header, value] of Object.entries(reply.getHeaders()))
+      if (value !== undefined) reply.raw.setHeader(header, value)
+    await cut.pipe(reply.raw).catch((error) => log.debug('a download was cut off', { error: messageOf(error) }))
+  })
+}
+
+async function packetRequest(
+  row: CaptureRow,
+  { from, to, ...tuple }: PacketQuery,
+  layout: Layout,
+  signal: AbortSignal,
+) {
+  const capturePath = await storedPath(row, layout)
+  return { capturePath, tuple, from: Date.parse(from), to: Date.parse(to), signal }
+}
+
+async function storedPath(row: CaptureRow, { dataDir }: Layout): Promise<string> {
+  const path = join(dataDir, row.path)
+  if (isBeingRemoved(row.state) || (await stat(path).catch(() => undefined)) === undefined) {
+    throw refusal(404, 'capture_gone', 'the stored file of this capture is not here any more; its rows are')
+  }
+  return path
+}
+
+export function captureList(ledger: Ledger, query: Input<'listCaptures'>['query']): CaptureList {
+  const { state, source, text, limit, after } = query
+  const all = ledger.captures.list().reverse()
+  const wanted = text?.toLowerCase()
+  const fits = (row: CaptureRow) =>
+    (state === undefined || row.state === state) &&
+    (source === undefined || row.source === source) &&
+    (wanted === undefined || row.name.toLowerCase().includes(wanted) || row.id.startsWith(wanted))
+  const chosen = all.filter(fits)
+  const from = after === undefined ? 0 : chosen.findIndex(({ id, acceptedAt }) => `${acceptedAt}.${id}` === after) + 1
+  const page = chosen.slice(from, from + limit)
+  const last = page.at(-1)
+  const more = from + page.length < chosen.length
+  return {
+    captures: describeCaptures(ledger, page),
+    next: more && last ? `${last.acceptedAt}.${last.id}` : null,
+    total: chosen.length,
+    states: countBy(all.map((row) => row.state)),
+    sources: [...new Set(all.map((row) => row.source))].sort(),
+  }
+}
+
+export function describeCaptures(ledger: Ledger, rows: readonly CaptureRow[]): Capture[] {
+  const ids = rows.map(({ id }) => id)
+  const { overview } = ledger
+  const sums = Map.groupBy(overview.sums(ids), ({ captureId }) => captureId)
+  const running = Map.groupBy(overview.running(ids), ({ captureId }) => captureId)
+  const [failures, duplicates, counts] = [overview.failures(ids), overview.duplicates(ids), overview.rows(ids)]
+  return rows.map((row) => ({
+    ...{ id: row.id, name: row.name, source: row.source, format: row.format, bytes: row.bytes, state: row.state },
+    ...{ engine: row.engine, engineVersion: row.engineVersion, warnings: row.warnings },
+    packets: row.packets && describeAccount(row.packets),
+    acceptedAt: isoTime(row.acceptedAt),
+    finishedAt: row.finishedAt === null ? null : isoTime(row.finishedAt),
+    duplicates: duplicates.get(row.id) ?? 0,
+    rows: counts.get(row.id)?.rows ?? 0,
+    quarantined: counts.get(row.id)?.quarantined ?? 0,
+    progress: progressOf(sums.get(row.id) ?? [], running.get(row.id) ?? []),
+    error: failures.get(row.id) ?? null,
+  }))
+}
+
+function progressOf(
+  sums: ReturnType<Ledger['overview']['sums']>,
+  running: ReturnType<Ledger['overview']['running']>,
+): StageProgress[] {
+  return STAGE_NAMES.flatMap((stage) => {
+    const own = sums.filter((sum) => sum.stage === stage)
+    if (own.length === 0) return []
+    const jobs = (...statuses: string[]) =>
+      own.filter(({ status }) => statuses.includes(status)).reduce((total, sum) => total + sum.jobs, 0)
+    const at = running.filter((job) => job.stage === stage).map(({ progress }) => progress ?? {})
+    const bytes = own.reduce((total, sum) => total + sum.bytes, 0)
+    const finished = own.filter(({ status }) => status === 'done').reduce((total, sum) => total + sum.bytes, 0)
+    return [
+      {
+        stage,
+        waiting: jobs('ready', 'sent'),
+        running: jobs('running'),
+        done: jobs('done'),
+        failed: jobs('failed'),
+        bytes,
+        bytesDone: Math.min(bytes, finished + at.reduce((total, each) => total + (each.bytes ?? 0), 0)),
+        packetsDone: at.reduce((total, each) => total + (each.packets ?? 0), 0),
+      },
+    ]
+  })
+}
+
+function describeAccount({ inFile, decoded, skipped, lostBytes, salvaged, firstTime, lastTime }: PacketAccount) {
+  const time = (seconds: number | undefined) => (seconds === undefined ? null : isoTime(seconds * 1000))
+  return {
+    inFile,
+    decoded,
+    skipped,
+    lostBytes,
+    salvaged: salvaged ?? null,
+    firstTime: time(firstTime),
+    lastTime: time(lastTime),
+  }
+}
+
+function describeArrival({ arrivedAt, ...arrival }: ArrivalRow): Arrival {
+  return { ...arrival, arrivedAt: isoTime(arrivedAt) }
+}
+
+function describeJob({
+  stage,
+  key,
+  captureId,
+  status,
+  attempts,
+  error,
+  errorCode,
+  bytes,
+  createdAt,
+  updatedAt,
+}: JobRow): Job {
+  const times = { createdAt: isoTime(createdAt), updatedAt: isoTime(updatedAt) }
+  return { stage, key, captureId, status, attempts, error, errorCode, bytes, ...times }
+}
+
+/** A capture may claim a time that no date has. */
+export function isoTime(ms: number): string {
+  const date = new Date(ms)
+  return Number.isNaN(date.getTime()) ? new Date(0).toISOString() : date.toISOString()
+}
+
+function countBy(values: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {}
+  for (const value of values) counts[value] = (counts[value] ?? 0) + 1
+  return counts
+}
+
+function fileNameOf({ name, id }: CaptureRow, format: string): string {
+  const base = name.replace(/\.(pcap|pcapng|cap|gz|zst|zip)+$/gi, '')
+  return `${base || id.slice(0, 16)}.${format}`
+}
+
+/** RFC 6266: a plain name for all, and the whole one encoded. */
+export function attachment(name: string): { 'content-disposition': string } {
+  const plain = name.replace(/[^\w.-]+/g, '_').slice(0, 120) || 'download'
+  const encoded = encodeURIComponent(name.toWellFormed().slice(0, 200)).replace(
+    /['()*]/g,
+    (c) => `%${c.charCodeAt(0).toString(16)}`,
+  )
+  return { 'content-disposition': `attachment; filename="${plain}"; filename*=UTF-8''${encoded}` }
+}
