@@ -8,11 +8,9 @@
  */
 
 import { createHash } from 'node:crypto'
-import { createWriteStream } from 'node:fs'
 import { link, lstat, mkdir, open, readFile, rename, rm, statfs, unlink, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { type Readable, Transform } from 'node:stream'
-import { pipeline } from 'node:stream/promises'
+import type { Readable } from 'node:stream'
 import { flush } from '../../stages/durable.ts'
 import { arrivalJob, capturesOf, encodePath } from '../../stages/monitor/arrival.ts'
 import { DEFAULT_SOURCE, isPartialName } from '../../stages/monitor/scan.ts'
@@ -57,9 +55,9 @@ export function uploadRoutes({ handle }: Routes, { ledger, inbox, maxBytes, disk
   handle('createUpload', async ({ body }) => await describe(await announce(body)))
   handle('getUpload', async ({ params }) => await describe(await find(params.id)))
   handle('listUploads', async () => ({ uploads: await Promise.all([...known.values()].map(describe)) }))
-  handle('sendUpload', async ({ params, query, body, request, reply }) => {
+  handle('sendUpload', async ({ params, query, body }) => {
     const state = await find(params.id)
-    return await describe(await receive(state, query.offset, bodyOf(body), () => closeAfter(request, reply)))
+    return await describe(await receive(state, query.offset, bodyOf(body)))
   })
   handle('cancelUpload', async ({ params }) => {
     const state = await find(params.id)
@@ -68,14 +66,14 @@ export function uploadRoutes({ handle }: Routes, { ledger, inbox, maxBytes, disk
     known.delete(state.id)
     return DONE
   })
-  handle('putFile', async ({ params, query, body, request, reply }) => {
+  handle('putFile', async ({ params, query, body, request }) => {
     const length = request.headers['content-length']
     if (length === undefined) throw refusal(411, 'invalid_request', 'say how long the file is (Content-Length)')
     const bytes = Number(length)
     if (!Number.isSafeInteger(bytes) || bytes <= 0) throw refusal(400, 'invalid_request', 'the file is empty')
     const state = await announce({ name: basename(params.name), bytes, source: query.source })
     if (state.job !== undefined) restart(state)
-    return await describe(await receive(state, 0, bodyOf(body), () => closeAfter(request, reply)))
+    return await describe(await receive(state, 0, bodyOf(body)))
   })
 
   /** The same file announced again is the same upload, unless what became of it is gone. */
@@ -136,7 +134,7 @@ export function uploadRoutes({ handle }: Routes, { ledger, inbox, maxBytes, disk
     return found
   }
 
-  async function receive(state: State, offset: number, body: Readable, close: () => void): Promise<State> {
+  async function receive(state: State, offset: number, body: Readable): Promise<State> {
     if (state.job !== undefined) return state
     if (state.isBusy) throw refusal(409, 'upload_busy', 'bytes of this upload are arriving already')
     const arrived = await sizeOf(partOf(state.id))
@@ -147,8 +145,8 @@ export function uploadRoutes({ handle }: Routes, { ledger, inbox, maxBytes, disk
       if ((await sizeOf(partOf(state.id))) === state.bytes) await publish(state)
       return state
     } catch (error) {
-      // The client may go on sending what nobody reads: the connection ends with the answer.
-      close()
+      // A client that goes on sending must be read, else it never sees the answer.
+      body.resume()
       if (error instanceof PipelineError && error.code === 'capture_not_recognized') {
         state.refused = error.message
         state.endedAt = Date.now()
@@ -163,16 +161,22 @@ export function uploadRoutes({ handle }: Routes, { ledger, inbox, maxBytes, disk
   async function write(state: State, offset: number, body: Readable): Promise<void> {
     const path = partOf(state.id)
     const file = await open(path, offset === 0 ? 'w' : 'r+')
-    await file.truncate(offset)
-    const checks = checkBytes(offset, state.bytes)
-    const out = createWriteStream(path, { fd: file, start: offset, autoClose: true })
     try {
-      await pipeline(body, checks, out)
+      await file.truncate(offset)
+      const check = checkBytes(offset, state.bytes)
+      let at = offset
+      // The stream is left open whatever happens: it is the connection that the answer goes over.
+      for await (const chunk of body.iterator({ destroyOnReturn: false })) {
+        check(chunk)
+        at += (await file.write(chunk, 0, chunk.length, at)).bytesWritten
+      }
     } catch (error) {
       if (errnoOf(error) === 'ENOSPC') throw new PipelineError('disk_full', 'the disk is full', { cause: error })
       if (errnoOf(error) === 'ERR_STREAM_PREMATURE_CLOSE' || errnoOf(error) === 'ECONNRESET')
         throw refusal(400, 'upload_cut', 'the connection ended before the file did; go on from the offset that arrived')
       throw error
+    } finally {
+      await file.close()
     }
   }
 
@@ -226,33 +230,20 @@ function bodyOf(body: unknown): Readable {
   return body as Readable
 }
 
-function closeAfter(
-  request: { raw: { complete: boolean } },
-  reply: { header(name: string, value: string): unknown },
-): void {
-  if (!request.raw.complete) reply.header('connection', 'close')
-}
-
 /** Looks at the first bytes as soon as they are there, and lets no more through than were announced. */
-function checkBytes(offset: number, total: number): Transform {
+function checkBytes(offset: number, total: number): (chunk: Buffer) => void {
   let at = offset
   let head = Buffer.alloc(0)
-  let isKnown = offset >= SNIFF_BYTES
-  return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      at += chunk.length
-      if (at > total)
-        return done(refusal(413, 'upload_longer', `the file has more than the ${total} bytes that were announced`))
-      if (!isKnown && offset === 0) {
-        head = Buffer.concat([head, chunk.subarray(0, SNIFF_BYTES)]).subarray(0, SNIFF_BYTES)
-        if (head.length >= Math.min(SNIFF_BYTES, total)) {
-          if (sniffContainer(head) === undefined) return done(notACapture())
-          isKnown = true
-        }
-      }
-      done(null, chunk)
-    },
-  })
+  let isKnown = offset > 0
+  return (chunk) => {
+    at += chunk.length
+    if (at > total) throw refusal(413, 'upload_longer', `the file has more than the ${total} bytes that were announced`)
+    if (isKnown) return
+    head = Buffer.concat([head, chunk.subarray(0, SNIFF_BYTES)]).subarray(0, SNIFF_BYTES)
+    if (head.length < Math.min(SNIFF_BYTES, total)) return
+    if (sniffContainer(head) === undefined) throw notACapture()
+    isKnown = true
+  }
 }
 
 function notACapture(): PipelineError {

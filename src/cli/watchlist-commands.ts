@@ -74,8 +74,10 @@ export async function rescanAll(): Promise<number> {
   })
   if (process.stderr.isTTY) process.stderr.write('\r\u001b[K')
   const hits = ledger.watch.hits({ limit: 100_000 })
-  const rows = hits.reduce((sum, hit) => sum + hit.rows, 0)
-  context.tell(`${done.files} files looked through, ${done.rewritten} written anew; ${rows} rows are flagged`)
+  const matches = hits.reduce((sum, hit) => sum + hit.rows, 0)
+  context.tell(
+    `${done.files} files looked through, ${done.rewritten} written anew; ${matches} matches of rows and rules`,
+  )
   return EXIT.ok
 }
 

@@ -8,7 +8,7 @@
 import { isIP } from 'node:net'
 import { PipelineError } from '../../state/errors.ts'
 import type { Condition, EventFilter } from '../api/contract.ts'
-import { identifier, literal } from '../query/sql.ts'
+import { identifier, literal as plainLiteral } from '../query/sql.ts'
 import { inNetwork, networkOf } from './address-sql.ts'
 import type { SearchColumn } from './columns.ts'
 
@@ -153,4 +153,10 @@ function anyOf(parts: readonly string[]): string {
 
 function invalid(message: string): PipelineError {
   return new PipelineError('usage', message)
+}
+
+/** A statement ends at a NUL, which a text may hold. */
+function literal(text: string): string {
+  if (!text.includes('\0')) return plainLiteral(text)
+  return `(${text.split('\0').map(plainLiteral).join(' || chr(0) || ')})`
 }

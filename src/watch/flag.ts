@@ -51,6 +51,10 @@ export interface Flagger extends AsyncDisposable {
 }
 
 const DAY_S = 86_400
+/** No log has a field of this name. */
+const FILE = '$file'
+/** Of a row: its file, and its number there. */
+const PLACE = `"${FILE}" AS file, file_row_number AS row`
 const VALUES_AT_ONCE = 5000
 /** Flows are one record of several; these name the others' flow. */
 const FLOW_COLUMNS = ['flow_id', 'uid']
@@ -125,7 +129,7 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     const found = await findValues(files, candidates, matcher)
     const flows = await countOf('watch_flows')
     await connection.run(
-      'CREATE OR REPLACE TEMP TABLE watch_rows (file VARCHAR, event VARCHAR, rule INTEGER, reason VARCHAR)',
+      'CREATE OR REPLACE TEMP TABLE watch_rows (file VARCHAR, row BIGINT, event_time TIMESTAMP, capture VARCHAR, rule INTEGER, reason VARCHAR)',
     )
     if (found > 0) for (const candidate of candidates) await addRows(files, candidate)
     if (flows > 0)
@@ -136,11 +140,11 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     if (takeBack && WATCH_COLUMNS.every((name) => columns.has(name))) {
       const flagged = await rowsOf(
         connection,
-        `SELECT DISTINCT filename FROM ${parquet(files, true)} WHERE watch_list IS NOT NULL OR watch_employee IS NOT NULL`,
+        `SELECT DISTINCT ${identifier(FILE)} FROM ${parquet(files, true)} WHERE watch_list IS NOT NULL OR watch_employee IS NOT NULL`,
       )
       for (const [file] of flagged) touched.add(String(file))
     }
-    const hits = touched.size === 0 ? [] : await hitsOf(logType, files)
+    const hits = touched.size === 0 ? [] : await hitsOf(logType)
     const written: Flagged['files'] = []
     for (const { path } of files.filter((file) => touched.has(file.path))) {
       signal?.throwIfAborted()
@@ -219,16 +223,17 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
   async function addRows(files: readonly FlagFile[], { column, isList }: Candidate): Promise<void> {
     const value = isList ? `unnest(${identifier(column)})` : identifier(column)
     await connection.run(
-      `INSERT INTO watch_rows SELECT DISTINCT t.filename, t.event_id, v.rule, v.reason
-       FROM (SELECT filename, event_id, event_time, ${value} AS v FROM ${parquet(files, true)}) AS t
+      `INSERT INTO watch_rows SELECT DISTINCT t.file, t.row, t.event_time, t.capture_id, v.rule, v.reason
+       FROM (SELECT ${PLACE}, event_time, capture_id, ${value} AS v FROM ${parquet(files, true)}) AS t
        JOIN watch_values v ON v.col = ${literal(column)} AND v.value = t.v JOIN watch_rules r ON r.id = v.rule WHERE ${isValid('t')}`,
     )
   }
 
   async function addRowsOfFlows(files: readonly FlagFile[], column: string): Promise<void> {
     await connection.run(
-      `INSERT INTO watch_rows SELECT DISTINCT t.filename, t.event_id, f.rule, f.reason FROM ${parquet(files, true)} AS t
-       JOIN watch_flows f ON f.flow = t.${identifier(column)} AND f.capture IS NOT DISTINCT FROM t.capture_id
+      `INSERT INTO watch_rows SELECT DISTINCT t.file, t.row, t.event_time, t.capture_id, f.rule, f.reason
+       FROM (SELECT ${PLACE}, event_time, capture_id, ${identifier(column)} AS flow FROM ${parquet(files, true)}) AS t
+       JOIN watch_flows f ON f.flow = t.flow AND f.capture IS NOT DISTINCT FROM t.capture_id
        JOIN watch_rules r ON r.id = f.rule WHERE ${isValid('t')}`,
     )
   }
@@ -238,13 +243,11 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     return Number(row?.[0])
   }
 
-  async function hitsOf(logType: string, files: readonly FlagFile[]): Promise<NewHit[]> {
+  async function hitsOf(logType: string): Promise<NewHit[]> {
     const rows = await rowsOf(
       connection,
-      `SELECT r.employee, r.list, w.reason, t.capture_id, count(DISTINCT w.event), epoch_ms(min(t.event_time))::DOUBLE, epoch_ms(max(t.event_time))::DOUBLE
-       FROM watch_rows w JOIN watch_rules r ON r.id = w.rule
-       JOIN (SELECT event_id, event_time, capture_id FROM ${parquet(files)}) t ON t.event_id = w.event
-       GROUP BY ALL ORDER BY 5 DESC LIMIT ${MOST_HITS}`,
+      `SELECT r.employee, r.list, w.reason, w.capture, count(DISTINCT (w.file, w.row)), epoch_ms(min(w.event_time))::DOUBLE, epoch_ms(max(w.event_time))::DOUBLE
+       FROM watch_rows w JOIN watch_rules r ON r.id = w.rule GROUP BY ALL ORDER BY 5 DESC LIMIT ${MOST_HITS}`,
     )
     const text = (value: unknown) => (value === null || value === undefined ? null : String(value))
     const number = (value: unknown) => (value === null || value === undefined ? null : Math.trunc(Number(value)))
@@ -272,11 +275,17 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
       ...WATCH_COLUMNS.map((name) => `w.${name}`),
       ...after.map((name) => `t.${identifier(name)}`),
     ]
+    // A join gives rows in an order of its own, except one by position. The flags of all rows are a narrow table.
+    const total = await countOf(source)
     await connection.run(
-      `COPY (SELECT ${columns.join(', ')} FROM ${source} AS t LEFT JOIN (
-         SELECT w.event, ${distinct('r.employee')} AS watch_employee, ${distinct('r.list')} AS watch_list, ${distinct('w.reason')} AS watch_reason
-         FROM watch_rows w JOIN watch_rules r ON r.id = w.rule WHERE w.file = ${file} GROUP BY w.event
-       ) w ON w.event = t.event_id) TO ${literal(next)} (${PARQUET_FORMAT})`,
+      `CREATE OR REPLACE TEMP TABLE watch_flags AS SELECT g.watch_employee, g.watch_list, g.watch_reason
+       FROM range(${total}) n(row) LEFT JOIN (
+         SELECT w.row, ${distinct('r.employee')} AS watch_employee, ${distinct('r.list')} AS watch_list, ${distinct('w.reason')} AS watch_reason
+         FROM watch_rows w JOIN watch_rules r ON r.id = w.rule WHERE w.file = ${file} GROUP BY w.row
+       ) g ON g.row = n.row ORDER BY n.row`,
+    )
+    await connection.run(
+      `COPY (SELECT ${columns.join(', ')} FROM ${source} AS t POSITIONAL JOIN watch_flags w) TO ${literal(next)} (${PARQUET_FORMAT})`,
     )
     const rows = await checkSame(source, `read_parquet(${literal(next)}, hive_partitioning = false)`, path, next)
     await flush(next)
@@ -285,12 +294,12 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     return { path, rows, bytes: (await stat(path)).size }
   }
 
-  /** What was written must be what was read: its number, and its ids. */
+  /** What was written must be what was read: as many rows, with their ids, in their order. */
   async function checkSame(before: string, after: string, path: string, next: string): Promise<number> {
     const sum = (source: string) =>
       rowsOf(
         connection,
-        `SELECT count(*), bit_xor(hash(event_id))::VARCHAR, sum(hash(event_id) % 1000003)::VARCHAR FROM ${source}`,
+        `SELECT count(*), sum(hash(event_id, n) % 1000003)::VARCHAR FROM (SELECT event_id, row_number() OVER () AS n FROM ${source})`,
       )
     const [[a], [b]] = await Promise.all([sum(before), sum(after)])
     if (String(a) === String(b)) return Number(a?.[0])
@@ -327,6 +336,6 @@ function isValid(rows: string): string {
 }
 
 function parquet(files: readonly FlagFile[], withName = false): string {
-  const options = `hive_partitioning = false, union_by_name = true${withName ? ', filename = true' : ''}`
+  const options = `hive_partitioning = false, union_by_name = true${withName ? `, filename = '${FILE}', file_row_number = true` : ''}`
   return `read_parquet(${list(files.map(({ path }) => path))}, ${options})`
 }

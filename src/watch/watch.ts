@@ -12,6 +12,7 @@ import { PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { NewHit } from '../../state/watch-lists.ts'
+import { fromDuckDb } from '../sinks/parquet/failures.ts'
 import { type FlagFile, type Flagger, openFlagger } from './flag.ts'
 import { createMatcher, type Matcher } from './matcher.ts'
 
@@ -46,7 +47,10 @@ export function createWatch({ ledger, rules, memoryLimit }: WatchParts): Watch {
       const fresh = await flagger.leases(files, macs)
       for (const lease of fresh) ledger.watch.addLease(lease)
       if (fresh.length > 0) matcher = matcherOf(ledger)
-      const { hits, written } = await flagAll(flagger, files, matcher, false)
+      const { hits, written } = await flagAll(flagger, files, matcher, false).catch((error) => {
+        signal?.throwIfAborted()
+        throw error instanceof PipelineError ? error : fromDuckDb(error)
+      })
       for (const file of result.files) {
         const { bytes } = written.get(join(stagingDir, file.path)) ?? file
         file.bytes = bytes
