@@ -52,11 +52,11 @@ export function onLoggedOut(listener: () => void): () => void {
 export async function ask<K extends Answered>(key: K, request: Request<K> = {}): Promise<Answer<K>> {
   const [method = 'GET'] = key.split(' ')
   const { body, bytes, signal } = request
-  const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+  const type = bytes ? 'application/octet-stream' : body === undefined ? undefined : 'application/json'
   const content = bytes ?? (body === undefined ? null : JSON.stringify(body))
   const response = await fetch(hrefOf(key, request), {
     method,
-    headers: bytes ? { 'content-type': 'application/octet-stream' } : headers,
+    ...(type && { headers: { 'content-type': type } }),
     body: content,
     ...(signal && { signal }),
   }).catch((error: unknown) => {

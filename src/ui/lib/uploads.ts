@@ -184,7 +184,7 @@ async function follow(key: number, first: Upload): Promise<void> {
   }
   const { state, reason, captures } = upload
   if (state === 'receiving') change(key, { state: 'failed', reason: 'The server lost a part of it; send it again.' })
-  else if (state !== 'received') change(key, { state, reason: reason ?? undefined, captures })
+  else change(key, { state, reason: reason ?? undefined, captures })
 }
 
 function pause(ms: number): Promise<void> {

@@ -1,0 +1,32 @@
+/**
+ * Builds the page: node deploy/bootstrap/build-page.mjs <folder of the result>
+ *
+ * In, src/ui; out, its files with a hash in each name, by which a browser may keep them for good. Nothing in them asks
+ * another host for anything: fonts and icons are among them. Browsers of the last two years are meant.
+ */
+
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build } from 'vite'
+
+const root = fileURLToPath(new URL('../../src/ui', import.meta.url))
+const outDir = resolve(process.argv[2] ?? join(root, '../../dist/ui'))
+
+await build({
+  root,
+  configFile: false,
+  logLevel: 'warn',
+  // no file of the environment is read into the page
+  envDir: false,
+  publicDir: false,
+  build: {
+    outDir,
+    emptyOutDir: true,
+    target: ['chrome123', 'firefox125', 'safari17.5'],
+    // The policy for content lets no data addresses through but images'.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+    chunkSizeWarningLimit: 1000,
+  },
+})
