@@ -1,6 +1,6 @@
 /** The data in figures; each leads to the search that explains it. */
 
-import type { EventFilter, FacetAnswer, TopAnswer } from '../../api/contract.ts'
+import type { EventFilter, FacetAnswer } from '../../api/contract.ts'
 import { ask } from '../lib/api.ts'
 import { equals, type Filter, narrow, readFilter, searchHref } from '../lib/filter.ts'
 import { formatBytes, formatCount, formatValue, plural } from '../lib/format.ts'
@@ -53,19 +53,19 @@ export function DashboardPage() {
       <FilterBar filter={filter} />
       <Figures filter={filter} keyText={key} total={types.answer?.total} />
       <div className="columns-wide">
-        <Panel title="Events over time" note={bars.answer ? plural(bars.answer.total, 'event') : undefined}>
-          <Answered asked={bars} height={216}>
+        <Panel title="Events over time" note={bars.answer && timeNote(bars.answer.total, types.answer?.total)}>
+          <Answered asked={bars} height={276}>
             {(answer) =>
               answer.bars.length === 0 ? (
                 <Empty icon="dashboard" title="No event in this choice">Choose a longer time or fewer conditions.</Empty>
               ) : (
-                <TimeBars answer={answer} height={180} onRange={(from, to) => change({ from, to })} />
+                <TimeBars answer={answer} height={252} onRange={(from, to) => change({ from, to })} />
               )
             }
           </Answered>
         </Panel>
         <Panel title="Log types">
-          <Answered asked={types} height={216}>
+          <Answered asked={types} height={276}>
             {({ facets: [facet] }) => (
               <BarList
                 unit="events"
@@ -83,15 +83,21 @@ export function DashboardPage() {
         </Panel>
       </div>
       <div className="columns-3">
-        {isConn && <TalkersPanel filter={filter} keyText={key} by="src_ip" title="Top talkers" note="bytes sent and received" />}
-        {isConn && <TalkersPanel filter={filter} keyText={key} by="dst_ip" title="Top responders" note="bytes they got and gave" />}
-        {isConn && <TalkersPanel filter={filter} keyText={key} by="service" title="Services" note="bytes each way" />}
+        {isConn && <TalkersPanel filter={filter} keyText={key} by="src_ip" title="Top talkers" />}
+        {isConn && <TalkersPanel filter={filter} keyText={key} by="dst_ip" title="Top responders" />}
+        {isConn && <TalkersPanel filter={filter} keyText={key} by="service" title="Services" />}
         {DETAILS.filter(({ type }) => filter.types.length === 0 || filter.types.includes(type)).map((detail) => (
           <FacetPanel key={detail.title} filter={filter} keyText={key} {...detail} />
         ))}
       </div>
     </>
   )
+}
+
+/** Some records have no time: they are in no bar. */
+function timeNote(inBars: number, total: number | undefined): string {
+  const without = total === undefined ? 0 : total - inBars
+  return without > 0 ? `${plural(inBars, 'event')}, ${formatCount(without)} without a time` : plural(inBars, 'event')
 }
 
 interface Detail {
@@ -178,41 +184,47 @@ interface TalkersProps {
   keyText: string
   by: string
   title: string
-  note: string
 }
 
-function TalkersPanel({ filter, keyText, by, title, note }: TalkersProps) {
-  const asked: Asked<TopAnswer> = useAsk(`top ${by} ${keyText}`, (signal) =>
-    ask('POST /api/search/top', {
-      body: {
-        ...bodyOf(filter),
-        types: ['conn'],
-        by: [by],
-        measures: [{ of: 'sum', column: 'orig_bytes' }, { of: 'sum', column: 'resp_bytes' }, { of: 'count' }],
-        limit: 50,
-      },
-      signal,
-    }),
+/** The largest by what they sent and the largest by what they received: whoever is large in sum is among them. */
+function TalkersPanel({ filter, keyText, by, title }: TalkersProps) {
+  const asked = useAsk(`top ${by} ${keyText}`, async (signal) => {
+    const both = await Promise.all([topBy('orig_bytes', 'resp_bytes'), topBy('resp_bytes', 'orig_bytes')])
+    const [sent = [], received = []] = both
+    const all = new Map(sent.map(([name, out, back]) => [String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) }]))
+    for (const [name, back, out] of received) all.set(String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) })
+    return [...all.values()].sort((a, b) => b.out + b.back - a.out - a.back).slice(0, SHOWN)
+
+    async function topBy(first: string, second: string): Promise<unknown[][]> {
+      const measures = [first, second].map((column) => ({ of: 'sum' as const, column }))
+      const { rows } = await ask('POST /api/search/top', {
+        body: { ...bodyOf(filter), types: ['conn'], by: [by], measures, limit: 50 },
+        signal,
+      })
+      return rows
+    }
+  })
+  const note = (
+    <span className="legend">
+      <span><Dot colour="--series-1" /> out</span> <span><Dot colour="--series-2" /> in</span>
+    </span>
   )
   return (
     <Panel title={title} note={note}>
       <Answered asked={asked} height={264}>
-        {({ rows }) => (
+        {(lines) => (
           <List
             format={formatBytes}
             unit="bytes"
             mono={by !== 'service'}
-            lines={rows
-              .map(([name, sent, received]) => ({
-                key: String(name),
-                label: String(name),
-                text: String(name),
-                value: Number(sent ?? 0),
-                second: Number(received ?? 0),
-                href: searchHref(narrow(filter, { types: ['conn'], where: [equals(by, name)] })),
-              }))
-              .sort((a, b) => b.value + b.second - a.value - a.second)
-              .slice(0, SHOWN)}
+            lines={lines.map(({ name, out, back }) => ({
+              key: String(name),
+              label: String(name),
+              text: String(name),
+              value: out,
+              second: back,
+              href: searchHref(narrow(filter, { types: ['conn'], where: [equals(by, name)] })),
+            }))}
           />
         )}
       </Answered>
@@ -237,6 +249,7 @@ function FacetPanel({ filter, keyText, title, type, column }: Detail & { filter:
                   label: formatValue(value),
                   text: formatValue(value),
                   value: count,
+                  colour: colourOfType(type),
                   href: searchHref(narrow(filter, { types: [type], where: [equals(column, value)] })),
                 }))}
               />

@@ -167,7 +167,8 @@ function Packets({ cut }: { cut: Cut }) {
     ask('GET /api/captures/:id/packets', { params, query: { ...tuple, limit: MOST_PACKETS }, signal }),
   )
   const href = hrefOf('GET /api/captures/:id/packets.pcap', { params, query: tuple })
-  const columns = useMemo(() => packetColumns(answer?.packets ?? [], tuple.src), [answer, tuple.src])
+  const { src, srcPort } = tuple
+  const columns = useMemo(() => packetColumns(answer?.packets ?? [], src, srcPort), [answer, src, srcPort])
   return (
     <Panel
       title="Packets"
@@ -185,7 +186,8 @@ function Packets({ cut }: { cut: Cut }) {
   )
 }
 
-function packetColumns(packets: readonly Packet[], src: string): TableColumn<Packet>[] {
+function packetColumns(packets: readonly Packet[], src: string, srcPort: number | undefined): TableColumn<Packet>[] {
+  const isOut = (packet: Packet) => packet.src === src && (srcPort === undefined || packet.srcPort === srcPort)
   const start = packets[0] ? Date.parse(packets[0].time) : 0
   const hasVlans = packets.some(({ vlans }) => vlans.length > 0)
   const hasTunnels = packets.some(({ depth }) => depth > 0)
@@ -193,7 +195,7 @@ function packetColumns(packets: readonly Packet[], src: string): TableColumn<Pac
   return [
     { id: 'number', title: 'No.', width: 72, numeric: true, cell: ({ number }) => String(number) },
     { id: 'time', title: 'After', width: 96, numeric: true, cell: ({ time }) => `+${((Date.parse(time) - start) / 1000).toFixed(3)} s`, text: ({ time }) => `${formatTime(time, 6)} UTC` },
-    { id: 'way', title: 'Way', width: 56, cell: (packet) => <span title={packet.src === src ? 'from the originator' : 'from the responder'}>{packet.src === src ? '→' : '←'}</span> },
+    { id: 'way', title: 'Way', width: 56, cell: (packet) => <span title={isOut(packet) ? 'from the originator' : 'from the responder'}>{isOut(packet) ? '→' : '←'}</span> },
     { id: 'src', title: 'From', width: 190, mono: true, cell: (packet) => end(packet.src, packet.srcPort), text: (packet) => `${end(packet.src, packet.srcPort)} ${packet.srcMac ?? ''}` },
     { id: 'dst', title: 'To', width: 190, mono: true, cell: (packet) => end(packet.dst, packet.dstPort), text: (packet) => `${end(packet.dst, packet.dstPort)} ${packet.dstMac ?? ''}` },
     { id: 'protocol', title: 'Protocol', width: 84, cell: ({ protocol }) => protocol },

@@ -141,7 +141,7 @@ function Parts({ health: { sinks, bus, captures } }: { health: Health }) {
         {sinks.map(({ name, state, detail, rows }) => (
           <li key={name}>
             <span className="sink-head"><strong>{name}</strong> <Badge tone={state === 'ok' ? 'good' : state === 'off' ? 'neutral' : 'bad'}>{state}</Badge></span>
-            <span className="sub break">{rows === null ? detail : `${plural(rows, 'row')}; ${detail}`}</span>
+            <span className="sub break">{rows === null || detail.includes(String(rows)) ? detail : `${plural(rows, 'row')}; ${detail}`}</span>
           </li>
         ))}
         <li>

@@ -48,6 +48,7 @@ export function SearchPage() {
   const histogram = useAsk(isEmpty ? undefined : `histogram ${key}`, (signal) =>
     ask('POST /api/search/histogram', { body: { ...filter, buckets: 120, by: 'log_type' }, signal }),
   )
+  const counted = useAsk(isEmpty ? undefined : `count ${key}`, (signal) => ask('POST /api/search/count', { body: filter, signal }))
   const open = useCallback((row: Row) => change({ event: `${row[2]}/${row[1]}`, at: String(row[0] ?? '') }, { replace: params.has('event') }), [change, params])
   const close = useCallback(() => change({ event: null, at: null }, { replace: true }), [change])
   const isWide = useMedia('(min-width: 1180px)')
@@ -62,7 +63,7 @@ export function SearchPage() {
       </>
     )
   }
-  const total = histogram.answer?.total
+  const total = counted.isOld ? undefined : counted.answer?.count
   return (
     <div className={event && isWide ? 'search search-split' : 'search'}>
       <div className="search-main">
@@ -70,8 +71,8 @@ export function SearchPage() {
         <FilterBar filter={filter} resets={EVENT} />
         <div className={histogram.isOld ? 'search-time old' : 'search-time'}>
           {histogram.answer && histogram.answer.bars.length > 0 ? (
-            <TimeBars answer={histogram.answer} height={96} onRange={(from, to) => change({ from, to })} />
-          ) : histogram.error ? null : histogram.answer ? <p className="none">Nothing over time</p> : <Skeleton height={120} />}
+            <TimeBars answer={histogram.answer} height={112} onRange={(from, to) => change({ from, to })} />
+          ) : histogram.error ? null : histogram.answer ? <p className="none">Nothing over time</p> : <Skeleton height={132} />}
         </div>
         <div className="results-bar">
           <p className="results-count" role="status">
@@ -254,7 +255,7 @@ function tableColumns(columns: SearchAnswer['columns'], shown: readonly string[]
     {
       id: 'event_time',
       title: <>Time <span className="zone">UTC</span></>,
-      width: 188,
+      width: 204,
       cell: (row) => (
         <button type="button" className="row-open num" onClick={() => open(row)} aria-label={`Open the ${row[2]} event of ${formatTime(String(row[0] ?? ''), 3)} UTC`}>
           {formatTime(row[0] as string | null, 3)}

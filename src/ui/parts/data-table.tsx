@@ -101,7 +101,7 @@ export function DataTable<R>(props: DataTableProps<R>) {
                 key={keyOf(row, index)}
                 aria-rowindex={index + 2}
                 className={chosen ? 'chosen' : undefined}
-                style={{ height: rowHeight }}
+                style={{ height: rowHeight, lineHeight: `${rowHeight - 1}px` }}
                 onClick={onOpen && ((event) => openUnlessControl(event.target, () => onOpen(row)))}
               >
                 {columns.map(({ id, cell, numeric, mono, text }) => (

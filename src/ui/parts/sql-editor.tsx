@@ -7,7 +7,7 @@
 
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap } from '@codemirror/autocomplete'
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands'
-import { PostgreSQL, sql } from '@codemirror/lang-sql'
+import { SQLDialect, sql } from '@codemirror/lang-sql'
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from '@codemirror/language'
 import { lintGutter, setDiagnostics } from '@codemirror/lint'
 import { Compartment, EditorState, Prec } from '@codemirror/state'
@@ -107,8 +107,25 @@ function languageOf(schema: SqlSchema | undefined) {
       columns.map((column) => ({ label: column.name, type: 'property', detail: column.type.toLowerCase() })),
     ]),
   )
-  return sql({ dialect: PostgreSQL, schema: tables, upperCaseKeywords: true })
+  return sql({ dialect: DUCKDB, schema: tables, upperCaseKeywords: true })
 }
+
+/** Words that a query may have; the others (`query`, `name`, `user`) are columns here. */
+const DUCKDB = SQLDialect.define({
+  doubleDollarQuotedStrings: true,
+  operatorChars: '+-*/<>=~!@#%^&|?:',
+  keywords: [
+    'select from where group by order limit offset having qualify as on using join left right full inner outer cross',
+    'natural lateral asof semi anti positional union all except intersect distinct with recursive case when then else',
+    'end and or not in is like ilike glob similar between exists any some asc desc nulls first last over partition rows',
+    'range preceding following unbounded current row filter window exclude replace columns pivot unpivot tablesample',
+    'describe show tables summarize explain analyze values cast try_cast interval escape collate at time zone',
+  ].join(' '),
+  types: [
+    'varchar text boolean tinyint smallint integer bigint hugeint utinyint usmallint uinteger ubigint float double',
+    'decimal date timestamp timestamptz blob uuid json struct map list',
+  ].join(' '),
+})
 
 /** The word at the place that the server points to; without a place nothing is underlined. */
 function placesOf(state: EditorState, { line, column, message }: NonNullable<SqlRun['error']>) {

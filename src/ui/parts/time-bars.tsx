@@ -90,7 +90,7 @@ export function TimeBars({ answer, height = 168, onRange, colour = colourOfType 
           y: { range: (_, _min, max) => [0, Math.max(1, max * 1.05)] },
         },
         axes: [
-          { ...axis, grid: { show: false }, values: timeLabels, space: 90 },
+          { ...axis, grid: { show: false }, values: timeLabels, space: 90, size: 36, gap: 4 },
           { ...axis, size: 46, values: (_, ticks) => ticks.map((n) => (Number.isInteger(n) ? formatShort(n) : '')), space: 36 },
         ],
         series: [
