@@ -57,7 +57,7 @@ export function tablesBehind(names: readonly string[]): string[] {
 }
 
 /** The statement behind a table; `has` tells which columns a table of the dataset has. */
-export function peopleSql(name: string, people: People, has: (table: string, column: string) => boolean): string {
+export function peopleSql(name: string, people: People, has: Has): string {
   if (name === 'employees')
     return rowsSql(
       name,
@@ -98,37 +98,76 @@ function timeOf(ms: number | null): string | null {
   return ms === null ? null : new Date(ms).toISOString().replace('T', ' ').replace('Z', '')
 }
 
-function trafficSql(people: People, has: (table: string, column: string) => boolean): string {
-  const column = (table: string, name: string, type: string) =>
-    has(table, name) ? `t.${identifier(name)}` : `CAST(NULL AS ${type})`
-  const watched = (table: string) => (has(table, 'watch_employee') ? 't.watch_employee IS NOT NULL' : 'false')
-  const employees = (table: string) => (has(table, 'watch_employee') ? 't.watch_employee' : 'CAST(NULL AS VARCHAR[])')
-  const reasons = (table: string) => `array_to_string(${column(table, 'watch_reason', 'VARCHAR[]')}, '; ')`
-  const packets = `SELECT unnest(${employees('packet')}) AS employee, t.event_time, ${column('packet', 'protocols', 'VARCHAR')} AS frame_protocols,
-    ${column('packet', 'frame_len', 'BIGINT')} AS frame_len, ${column('packet', 'eth_src', 'VARCHAR')} AS eth_src, ${column('packet', 'eth_dst', 'VARCHAR')} AS eth_dst,
-    ${column('packet', 'src_ip', 'VARCHAR')} AS ip_src, ${column('packet', 'dst_ip', 'VARCHAR')} AS ip_dst,
-    ${column('packet', 'src_port', 'INTEGER')} AS src_port, ${column('packet', 'dst_port', 'INTEGER')} AS dst_port,
-    ${column('packet', 'src_host', 'VARCHAR')} AS src_host, ${column('packet', 'dst_host', 'VARCHAR')} AS dst_host,
-    h.host, ${reasons('packet')} AS watch_reason, ${column('packet', 'flow_id', 'VARCHAR')} AS flow_id, t.capture_id, t.source, t.event_id
-    FROM packet t LEFT JOIN hosts h ON h.flow_id = ${column('packet', 'flow_id', 'VARCHAR')} AND h.capture_id = t.capture_id WHERE ${watched('packet')}`
-  const flows = `SELECT unnest(${employees('conn')}) AS employee, t.event_time, ${connProtocols(has)} AS frame_protocols,
-    coalesce(${column('conn', 'orig_ip_bytes', 'BIGINT')}, 0) + coalesce(${column('conn', 'resp_ip_bytes', 'BIGINT')}, 0) AS frame_len,
-    ${column('conn', 'orig_l2_addr', 'VARCHAR')} AS eth_src, ${column('conn', 'resp_l2_addr', 'VARCHAR')} AS eth_dst, t.src_ip AS ip_src, t.dst_ip AS ip_dst,
-    t.src_port, t.dst_port, CAST(NULL AS VARCHAR) AS src_host, CAST(NULL AS VARCHAR) AS dst_host, h.host,
-    ${reasons('conn')} AS watch_reason, t.flow_id, t.capture_id, t.source, t.event_id
-    FROM conn t LEFT JOIN hosts h ON h.flow_id = t.flow_id AND h.capture_id = t.capture_id
-    WHERE ${watched('conn')} AND t.capture_id NOT IN (SELECT capture_id FROM packet WHERE capture_id IS NOT NULL)`
-  const wanted = (PEOPLE_COLUMNS[WATCHED_TRAFFIC] ?? []).map(({ name, type }) =>
+type Has = (table: string, column: string) => boolean
+
+const NEEDED = [
+  'event_id',
+  'event_time',
+  'capture_id',
+  'source',
+  'flow_id',
+  'src_ip',
+  'dst_ip',
+  'src_port',
+  'dst_port',
+  'watch_employee',
+  'watch_reason',
+]
+
+/** A dataset that someone else wrote may lack any of it. */
+function isUsable(table: string, has: Has): boolean {
+  return NEEDED.every((column) => has(table, column))
+}
+
+function trafficSql(people: People, has: Has): string {
+  const parts = [
+    ...(isUsable('packet', has) ? [packetsSql(has)] : []),
+    ...(isUsable('conn', has) ? [flowsSql(has)] : []),
+  ]
+  const wanted = PEOPLE_COLUMNS[WATCHED_TRAFFIC] ?? []
+  if (parts.length === 0)
+    return `SELECT ${wanted.map(({ name, type }) => `CAST(NULL AS ${type}) AS ${identifier(name)}`).join(', ')} WHERE false`
+  const selected = wanted.map(({ name, type }) =>
     name === 'name'
       ? 'coalesce(e.name, w.employee) AS name'
       : `CAST(w.${identifier(name)} AS ${type}) AS ${identifier(name)}`,
   )
-  return `WITH hosts AS (${hostsSql(has)}), watched AS (${packets} UNION ALL ${flows})
-    SELECT ${wanted.join(', ')} FROM watched w LEFT JOIN (${peopleSql('employees', people, has)}) e ON e.key = w.employee`
+  return `WITH hosts AS (${hostsSql(has)}), watched AS (${parts.join(' UNION ALL ')})
+    SELECT ${selected.join(', ')} FROM watched w LEFT JOIN (${peopleSql('employees', people, has)}) e ON e.key = w.employee`
+}
+
+function orNull(table: string, has: Has) {
+  return (name: string, type: string) => (has(table, name) ? `t.${identifier(name)}` : `CAST(NULL AS ${type})`)
+}
+
+const COMMON = `h.host, array_to_string(t.watch_reason, '; ') AS watch_reason, t.flow_id, t.capture_id, t.source, t.event_id`
+const HOST = 'LEFT JOIN hosts h ON h.flow_id = t.flow_id AND h.capture_id = t.capture_id'
+
+function packetsSql(has: Has): string {
+  const column = orNull('packet', has)
+  return `SELECT unnest(t.watch_employee) AS employee, t.event_time, ${column('protocols', 'VARCHAR')} AS frame_protocols,
+    ${column('frame_len', 'BIGINT')} AS frame_len, ${column('eth_src', 'VARCHAR')} AS eth_src, ${column('eth_dst', 'VARCHAR')} AS eth_dst,
+    t.src_ip AS ip_src, t.dst_ip AS ip_dst, t.src_port, t.dst_port,
+    ${column('src_host', 'VARCHAR')} AS src_host, ${column('dst_host', 'VARCHAR')} AS dst_host, ${COMMON}
+    FROM packet t ${HOST} WHERE t.watch_employee IS NOT NULL`
+}
+
+/** Of captures without a packet log. */
+function flowsSql(has: Has): string {
+  const column = orNull('conn', has)
+  const others = isUsable('packet', has)
+    ? 'AND t.capture_id NOT IN (SELECT capture_id FROM packet WHERE capture_id IS NOT NULL)'
+    : ''
+  return `SELECT unnest(t.watch_employee) AS employee, t.event_time, ${connProtocols(has)} AS frame_protocols,
+    coalesce(${column('orig_ip_bytes', 'BIGINT')}, 0) + coalesce(${column('resp_ip_bytes', 'BIGINT')}, 0) AS frame_len,
+    ${column('orig_l2_addr', 'VARCHAR')} AS eth_src, ${column('resp_l2_addr', 'VARCHAR')} AS eth_dst,
+    t.src_ip AS ip_src, t.dst_ip AS ip_dst, t.src_port, t.dst_port,
+    CAST(NULL AS VARCHAR) AS src_host, CAST(NULL AS VARCHAR) AS dst_host, ${COMMON}
+    FROM conn t ${HOST} WHERE t.watch_employee IS NOT NULL ${others}`
 }
 
 /** As the dissector names them: `eth:ethertype:ip:tcp:http`. */
-function connProtocols(has: (table: string, column: string) => boolean): string {
+function connProtocols(has: Has): string {
   const service = has('conn', 'service')
     ? "replace(replace(t.service, ',', ':'), 'ssl', 'tls')"
     : 'CAST(NULL AS VARCHAR)'
@@ -136,16 +175,20 @@ function connProtocols(has: (table: string, column: string) => boolean): string 
 }
 
 /** The name by which a flow's other end was asked for. */
-function hostsSql(has: (table: string, column: string) => boolean): string {
+function hostsSql(has: Has): string {
   const names: [string, string][] = [
     ['http', 'host'],
     ['ssl', 'server_name'],
     ['dns', 'query'],
   ]
-  const parts = names.map(([table, name]) => {
-    const isThere = has(table, name) && has(table, 'watch_employee') && has(table, 'flow_id')
-    return `SELECT flow_id, capture_id, ${isThere ? identifier(name) : 'CAST(NULL AS VARCHAR)'} AS host FROM ${table} WHERE ${isThere ? `${identifier(name)} IS NOT NULL AND watch_employee IS NOT NULL` : 'false'}`
-  })
+  const parts = names
+    .filter(([table, name]) => ['flow_id', 'capture_id', 'watch_employee', name].every((column) => has(table, column)))
+    .map(
+      ([table, name]) =>
+        `SELECT flow_id, capture_id, ${identifier(name)} AS host FROM ${table} WHERE ${identifier(name)} IS NOT NULL AND watch_employee IS NOT NULL`,
+    )
+  if (parts.length === 0)
+    return 'SELECT CAST(NULL AS VARCHAR) AS flow_id, CAST(NULL AS VARCHAR) AS capture_id, CAST(NULL AS VARCHAR) AS host WHERE false'
   return `SELECT flow_id, capture_id, min(host) AS host FROM (${parts.join(' UNION ALL ')}) GROUP BY ALL`
 }
 

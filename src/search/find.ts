@@ -28,7 +28,7 @@ export interface FindParts {
 
 const FIRST_COLUMNS = ['event_time', 'event_id', 'log_type', 'capture_id']
 /** Behind which a page that is not full is given. */
-const SOFT_LIMIT_MS = 1500
+const SOFT_LIMIT_MS = 1000
 const FIRST_BATCH_ROWS = 200_000
 const LARGEST_BATCH_ROWS = 2_000_000
 /** Of files of other ledgers, whose rows are not known. */
@@ -62,10 +62,15 @@ export async function find(parts: FindParts, types: readonly string[], request: 
   let budget = FIRST_BATCH_ROWS
   while (next < sorted.length && found.length < wanted) {
     if (next > 0 && performance.now() - started > SOFT_LIMIT_MS) break
-    const end = batchEnd(sorted, next, budget)
-    found.push(...(await read(sorted.slice(next, end))))
-    next = end
-    budget = Math.min(LARGEST_BATCH_ROWS, budget * 2)
+    const batch = sorted.slice(next, batchEnd(sorted, next, budget))
+    const before = performance.now()
+    found.push(...(await read(batch)))
+    next += batch.length
+    const took = performance.now() - before
+    // No more than what the time that is left is likely to be enough for.
+    const perMs = batch.reduce((sum, file) => sum + rowsOf(file), 0) / took
+    const left = SOFT_LIMIT_MS - (performance.now() - started)
+    budget = Math.min(LARGEST_BATCH_ROWS, budget * 2, Math.max(FIRST_BATCH_ROWS / 4, perMs * left))
   }
   const complete = next === sorted.length || found.length >= wanted
   // Of the strays only those count that no file still to be read comes before.

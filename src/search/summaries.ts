@@ -107,6 +107,8 @@ async function byType(
 
 const INTERVALS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400]
 const WEEK = 604_800
+/** Bars of an hour that are enough. */
+const DAY_BARS = 24
 const MOST_SERIES = 10
 
 export async function histogram(
@@ -118,8 +120,11 @@ export async function histogram(
   const range = await rangeOf(parts, files, filter)
   if (range === undefined) return { intervalSeconds: 3600, bars: [], total: 0 }
   const seconds = Math.max(1, (range.to - range.from) / 1000)
+  const isBookable = isPlain(filter) && (by === undefined || by === 'log_type')
+  // Whole hours are in the books: a few bars less are worth a scan of everything.
+  const least = isBookable && seconds >= DAY_BARS * 3600 ? 3600 : 1
   const intervalSeconds =
-    INTERVALS.find((each) => seconds / each <= buckets) ?? Math.ceil(seconds / buckets / WEEK) * WEEK
+    INTERVALS.find((each) => each >= least && seconds / each <= buckets) ?? Math.ceil(seconds / buckets / WEEK) * WEEK
   const bars = new Map<string, { time: number; value: unknown; count: number }>()
   const add = (time: number, value: unknown, count: number) => {
     const key = `${time} ${JSON.stringify(value)}`
@@ -127,7 +132,7 @@ export async function histogram(
     bar.count += count
     bars.set(key, bar)
   }
-  const fromBooks = isPlain(filter) && intervalSeconds % 3600 === 0 && (by === undefined || by === 'log_type')
+  const fromBooks = isBookable && intervalSeconds % 3600 === 0
   const isKnown = (file: CatalogueFile) => fromBooks && file.hour !== UNSORTED_HOUR && isWhole(file, filter)
   for (const file of files.filter(isKnown)) {
     const time = Math.floor((file.hour * 3600) / intervalSeconds) * intervalSeconds

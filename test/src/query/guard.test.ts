@@ -248,7 +248,9 @@ describe('the guard', () => {
   it('says which tables there are when one does not exist', async () => {
     await expect(ask(dataset, 'FROM con')).rejects.toMatchObject({
       code: 'query_failed',
-      message: expect.stringMatching(/no table "con" \(line 1, column 6\); the tables are: conn, dns, events$/),
+      message: expect.stringMatching(
+        /no table "con" \(line 1, column 6\); the tables are: conn, dns, employees, computers, watched_traffic, events$/,
+      ),
     })
   })
 
