@@ -120,7 +120,8 @@ interface SidebarProps extends FrameProps {
 function Sidebar({ session, onLogOut, showHelp }: SidebarProps) {
   const path = usePath()
   const isConnected = useIsConnected()
-  const isHere = (place: string) => path === place || path.startsWith(`${place}/`) || (place === '/search' && path === '/flow')
+  const isHere = (place: string) =>
+    path === place || path.startsWith(`${place}/`) || (place === '/search' && path === '/flow')
   const logOut = () => ask('DELETE /api/session').then(onLogOut, () => undefined)
   return (
     <header className="sidebar">
@@ -130,7 +131,13 @@ function Sidebar({ session, onLogOut, showHelp }: SidebarProps) {
       </Link>
       <nav className="main-nav" aria-label="Pages">
         {PAGES.map(({ path: place, label, key }) => (
-          <Link key={place} href={place} className="nav-link" aria-current={isHere(place) ? 'page' : undefined} title={`${label} (g ${key})`}>
+          <Link
+            key={place}
+            href={place}
+            className="nav-link"
+            aria-current={isHere(place) ? 'page' : undefined}
+            title={`${label} (g ${key})`}
+          >
             <Icon name={ICONS[place] ?? 'info'} />
             <span>{label}</span>
           </Link>

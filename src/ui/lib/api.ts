@@ -68,7 +68,10 @@ export async function ask<K extends Answered>(key: K, request: Request<K> = {}):
 }
 
 /** The address of a route: of downloads, which are links. */
-export function hrefOf<K extends Key>(key: K, { params = {}, query = {} }: Pick<Request<K>, 'params' | 'query'>): string {
+export function hrefOf<K extends Key>(
+  key: K,
+  { params = {}, query = {} }: Pick<Request<K>, 'params' | 'query'>,
+): string {
   const path = key.slice(key.indexOf(' ') + 1)
   const filled = path.replace(/:(\w+)/g, (_, name: string) => encodeURIComponent(String(params[name] ?? '')))
   const search = new URLSearchParams()

@@ -50,7 +50,10 @@ export function defaultColumns(types: readonly string[], known: readonly KnownCo
   if (types.length !== 1 || only === undefined) return [...ENDS, 'protocol', 'service'].filter((name) => has.has(name))
   const chosen = (OF_TYPE[only] ?? []).filter((name) => has.has(name))
   if (chosen.length > 2) return chosen
-  return known.map(({ name }) => name).filter((name) => !HIDDEN.test(name)).slice(0, 10)
+  return known
+    .map(({ name }) => name)
+    .filter((name) => !HIDDEN.test(name))
+    .slice(0, 10)
 }
 
 /** Bytes first where people look for them. */

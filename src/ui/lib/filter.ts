@@ -78,7 +78,7 @@ export function writeCondition({ column, op, value }: Condition): string {
 }
 
 export function readCondition(line: string): Condition | undefined {
-  const match = /^(\S+) (\S+)(?: ([^]*))?$/.exec(line)
+  const match = /^(\S+) (\S+)(?: (.*))?$/s.exec(line)
   if (!match) return undefined
   const [, column = '', op = '', value = ''] = match
   if (!isOperator(op)) return undefined

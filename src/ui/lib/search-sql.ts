@@ -5,7 +5,11 @@ import { type Filter, readList } from './filter.ts'
 
 const LIMIT = 1000
 
-export function sqlOf({ types, from, to, text, conditions }: Filter, columns: readonly string[], order: 'newest' | 'oldest'): string {
+export function sqlOf(
+  { types, from, to, text, conditions }: Filter,
+  columns: readonly string[],
+  order: 'newest' | 'oldest',
+): string {
   const [only] = types
   const isMixed = types.length !== 1 || only === undefined
   const where = [
@@ -14,7 +18,11 @@ export function sqlOf({ types, from, to, text, conditions }: Filter, columns: re
     ...(to ? [`event_time < ${timestamp(to)}`] : []),
     ...conditions.map(conditionSql),
   ]
-  const chosen = ['event_time', ...(isMixed ? ['log_type'] : []), ...columns.filter((name) => name !== 'event_time' && name !== 'log_type')]
+  const chosen = [
+    'event_time',
+    ...(isMixed ? ['log_type'] : []),
+    ...columns.filter((name) => name !== 'event_time' && name !== 'log_type'),
+  ]
   return [
     ...(text ? [`-- the search also looked for these words: ${text.replace(/\s+/g, ' ')}`] : []),
     `SELECT ${chosen.map(identifier).join(', ')}`,
@@ -60,4 +68,20 @@ function identifier(name: string): string {
   return /^[a-z_][a-z0-9_]*$/.test(name) && !RESERVED.has(name) ? name : `"${name.replace(/"/g, '""')}"`
 }
 
-const RESERVED = new Set(['from', 'to', 'order', 'group', 'user', 'table', 'end', 'desc', 'asc', 'all', 'and', 'or', 'not', 'in', 'is'])
+const RESERVED = new Set([
+  'from',
+  'to',
+  'order',
+  'group',
+  'user',
+  'table',
+  'end',
+  'desc',
+  'asc',
+  'all',
+  'and',
+  'or',
+  'not',
+  'in',
+  'is',
+])

@@ -39,7 +39,10 @@ export function useShortcuts(showHelp: () => void): void {
 function focusSearch(event: KeyboardEvent): void {
   event.preventDefault()
   const field = document.querySelector<HTMLElement>('[data-search-field]')
-  if (field) return field.focus()
+  if (field) {
+    field.focus()
+    return
+  }
   navigate('/search')
   requestAnimationFrame(() => document.querySelector<HTMLElement>('[data-search-field]')?.focus())
 }

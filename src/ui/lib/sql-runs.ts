@@ -19,6 +19,7 @@ export interface Running {
 const PAGE = 500
 const MOST_ROWS = 100_000
 const WAIT_MS = 2000
+const LOOK_MS = 600
 
 /** `id` of the address bar: an earlier run, which may be gone. */
 export function useSqlRun(id: string | null): Running {
@@ -31,41 +32,47 @@ export function useSqlRun(id: string | null): Running {
   const isFetching = useRef(false)
 
   const fetchRows = useCallback(async (own: string, offset: number, waitMs: number) => {
-    const answer = await ask('GET /api/sql/runs/:id/rows', { params: { id: own }, query: { offset, limit: PAGE, waitMs } })
+    const answer = await ask('GET /api/sql/runs/:id/rows', {
+      params: { id: own },
+      query: { offset, limit: PAGE, waitMs },
+    })
     if (current.current !== own) return undefined
     setRun(answer.run)
     setRows((old) => (old.length === offset ? [...old, ...answer.rows] : old))
     return answer
   }, [])
 
-  /** Until it has ended, and its first page is there. */
+  /** Until it has ended; once its first page is there, only how it goes on is asked for. */
   const follow = useCallback(
     async (own: string) => {
       let known = 0
       try {
         for (;;) {
-          const answer = await fetchRows(own, known, WAIT_MS)
-          if (!answer) return
-          known += answer.rows.length
-          if (answer.run.state !== 'running') return
-          if (known >= PAGE) await pause(600)
-          if (known >= PAGE) known = await look(own, known)
+          if (known >= PAGE) await pause(LOOK_MS)
+          const run = known >= PAGE ? await lookAt(own) : await firstRows()
+          if (run?.state !== 'running') return
         }
       } catch (reason) {
         if (current.current !== own) return
         if (reason instanceof ApiError && reason.status === 404) setGone(true)
         else setError(messageOf(reason))
       }
+
+      async function firstRows(): Promise<SqlRun | undefined> {
+        const answer = await fetchRows(own, known, WAIT_MS)
+        known += answer?.rows.length ?? 0
+        return answer?.run
+      }
+
+      async function lookAt(id: string): Promise<SqlRun | undefined> {
+        const next = await ask('GET /api/sql/runs/:id', { params: { id } })
+        if (current.current !== id) return undefined
+        setRun(next)
+        return next
+      }
     },
     [fetchRows],
   )
-
-  /** The first page is there: only how it goes on is of interest. */
-  async function look(own: string, known: number): Promise<number> {
-    const next = await ask('GET /api/sql/runs/:id', { params: { id: own } })
-    if (current.current === own) setRun(next)
-    return known
-  }
 
   useEffect(() => {
     if (id === current.current) return
@@ -84,7 +91,8 @@ export function useSqlRun(id: string | null): Running {
     try {
       const begun = await ask('POST /api/sql/runs', { body: { sql } })
       const before = run
-      if (before?.state === 'running') void ask('DELETE /api/sql/runs/:id', { params: { id: before.id } }).catch(() => undefined)
+      if (before?.state === 'running')
+        void ask('DELETE /api/sql/runs/:id', { params: { id: before.id } }).catch(() => undefined)
       current.current = begun.id
       setRun(begun)
       setRows([])

@@ -9,7 +9,19 @@ import { useTitle } from '../lib/hooks.ts'
 import { useLive } from '../lib/live.ts'
 import { hrefWith, Link, navigate, usePath } from '../lib/router.tsx'
 import { forgetAnswers, useAsk } from '../lib/use-ask.ts'
-import { Badge, Button, Confirm, Cut, Failed, LinkButton, Notice, PageHead, Panel, Skeleton, Time } from '../parts/basics.tsx'
+import {
+  Badge,
+  Button,
+  Confirm,
+  Cut,
+  Failed,
+  LinkButton,
+  Notice,
+  PageHead,
+  Panel,
+  Skeleton,
+  Time,
+} from '../parts/basics.tsx'
 import { StateBadge } from '../parts/capture-state.tsx'
 import { colourOfType } from '../parts/colours.ts'
 import { Icon } from '../parts/icons.tsx'
@@ -45,7 +57,9 @@ export function CapturePage() {
       <>
         <PageHead title="Capture" />
         <Failed error={detail.error} again={detail.again} />
-        <p><Link href="/captures">All captures</Link></p>
+        <p>
+          <Link href="/captures">All captures</Link>
+        </p>
       </>
     )
   }
@@ -53,15 +67,44 @@ export function CapturePage() {
   const isWorking = answer.state === 'accepted' || answer.state === 'reprocessing' || answer.state === 'forgetting'
   return (
     <>
-      <nav className="crumbs" aria-label="Way here"><Link href="/captures">Captures</Link></nav>
+      <nav className="crumbs" aria-label="Way here">
+        <Link href="/captures">Captures</Link>
+      </nav>
       <PageHead
-        title={<span className="title-row"><span className="cut" title={answer.name}>{answer.name}</span> <StateBadge capture={answer} /></span>}
-        about={<span className="mono hash" title="SHA-256 of the content">{answer.id}</span>}
+        title={
+          <span className="title-row">
+            <span className="cut" title={answer.name}>
+              {answer.name}
+            </span>{' '}
+            <StateBadge capture={answer} />
+          </span>
+        }
+        about={
+          <span className="mono hash" title="SHA-256 of the content">
+            {answer.id}
+          </span>
+        }
         actions={<Actions capture={answer} />}
       />
-      {isWorking && answer.progress.length > 0 && <Panel title="Progress"><StageSteps progress={answer.progress} /></Panel>}
-      {answer.warnings.length > 0 && <Notice tone="warn">{answer.warnings.map((text) => <p key={text}>{text}</p>)}</Notice>}
-      {receipt.answer ? <ReceiptPanel receipt={receipt.answer} isWorking={isWorking} /> : receipt.error ? <Failed error={receipt.error} again={receipt.again} /> : <Skeleton height={240} />}
+      {isWorking && answer.progress.length > 0 && (
+        <Panel title="Progress">
+          <StageSteps progress={answer.progress} />
+        </Panel>
+      )}
+      {answer.warnings.length > 0 && (
+        <Notice tone="warn">
+          {answer.warnings.map((text) => (
+            <p key={text}>{text}</p>
+          ))}
+        </Notice>
+      )}
+      {receipt.answer ? (
+        <ReceiptPanel receipt={receipt.answer} isWorking={isWorking} />
+      ) : receipt.error ? (
+        <Failed error={receipt.error} again={receipt.again} />
+      ) : (
+        <Skeleton height={240} />
+      )}
       {answer.failures.length > 0 && (
         <Panel title="Given up" flush>
           <Jobs jobs={answer.failures} again={detail.again} />
@@ -85,22 +128,45 @@ function Actions({ capture }: { capture: CaptureDetail }) {
     ask('POST /api/captures/:id/reprocess', { params }).then(() => say('The capture is converted again.'), sayError)
   return (
     <>
-      <LinkButton href={searchHref({ conditions: where })} icon="search" look="primary">Events</LinkButton>
-      <LinkButton href={hrefWith('/dashboard', { where: `capture_id = ${capture.id}` })} icon="dashboard">Dashboard</LinkButton>
-      <LinkButton href={hrefOf('GET /api/captures/:id/file', { params })} icon="download" isDownload>Download</LinkButton>
-      <Button icon="again" onClick={() => setAsked('reprocess')}>Reprocess</Button>
-      <Button icon="trash" look="danger" onClick={() => setAsked('forget')}>Forget</Button>
+      <LinkButton href={searchHref({ conditions: where })} icon="search" look="primary">
+        Events
+      </LinkButton>
+      <LinkButton href={hrefWith('/dashboard', { where: `capture_id = ${capture.id}` })} icon="dashboard">
+        Dashboard
+      </LinkButton>
+      <LinkButton href={hrefOf('GET /api/captures/:id/file', { params })} icon="download" isDownload>
+        Download
+      </LinkButton>
+      <Button icon="again" onClick={() => setAsked('reprocess')}>
+        Reprocess
+      </Button>
+      <Button icon="trash" look="danger" onClick={() => setAsked('forget')}>
+        Forget
+      </Button>
       {asked === 'forget' && (
-        <Confirm title="Forget this capture?" action="Forget it" isDangerous onConfirm={() => void forget()} onClose={() => setAsked(undefined)}>
+        <Confirm
+          title="Forget this capture?"
+          action="Forget it"
+          isDangerous
+          onConfirm={() => void forget()}
+          onClose={() => setAsked(undefined)}
+        >
           <p>
-            <strong className="break">{capture.name}</strong>, its {plural(capture.rows, 'row')} and the stored file are removed. This cannot be undone; the same file may be uploaded again.
+            <strong className="break">{capture.name}</strong>, its {plural(capture.rows, 'row')} and the stored file are
+            removed. This cannot be undone; the same file may be uploaded again.
           </p>
         </Confirm>
       )}
       {asked === 'reprocess' && (
-        <Confirm title="Reprocess this capture?" action="Reprocess it" onConfirm={() => void reprocess()} onClose={() => setAsked(undefined)}>
+        <Confirm
+          title="Reprocess this capture?"
+          action="Reprocess it"
+          onConfirm={() => void reprocess()}
+          onClose={() => setAsked(undefined)}
+        >
           <p>
-            Its {plural(capture.rows, 'row')} are removed, and the stored file is converted again with the engine and the settings of today. Until it is done, its events are not found.
+            Its {plural(capture.rows, 'row')} are removed, and the stored file is converted again with the engine and
+            the settings of today. Until it is done, its events are not found.
           </p>
         </Confirm>
       )}
@@ -117,7 +183,9 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
       title="Receipt"
       className="receipt"
       actions={
-        <Badge tone={balanced ? 'good' : isWorking ? 'info' : 'bad'}>{balanced ? 'It balances' : isWorking ? 'Not yet whole' : 'It does not balance'}</Badge>
+        <Badge tone={balanced ? 'good' : isWorking ? 'info' : 'bad'}>
+          {balanced ? 'It balances' : isWorking ? 'Not yet whole' : 'It does not balance'}
+        </Badge>
       }
     >
       <div className="sums">
@@ -138,10 +206,17 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
           ]}
         />
       </div>
-      {problems.length > 0 && !isWorking && <Notice tone="bad">{problems.map((text) => <p key={text}>{text}</p>)}</Notice>}
+      {problems.length > 0 && !isWorking && (
+        <Notice tone="bad">
+          {problems.map((text) => (
+            <p key={text}>{text}</p>
+          ))}
+        </Notice>
+      )}
       {packets?.salvaged && (
         <Notice tone="warn">
-          Salvaged: {packets.salvaged}.{packets.lostBytes > 0 && ` ${formatBytes(packets.lostBytes)} at its end could not be read.`}
+          Salvaged: {packets.salvaged}.
+          {packets.lostBytes > 0 && ` ${formatBytes(packets.lostBytes)} at its end could not be read.`}
         </Notice>
       )}
       {skipped.length > 0 && (
@@ -161,9 +236,15 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
             <thead>
               <tr>
                 <th scope="col">Log type</th>
-                <th scope="col" className="num">Records</th>
-                <th scope="col" className="num">Rows</th>
-                <th scope="col" className="num">Quarantined</th>
+                <th scope="col" className="num">
+                  Records
+                </th>
+                <th scope="col" className="num">
+                  Rows
+                </th>
+                <th scope="col" className="num">
+                  Quarantined
+                </th>
                 <th scope="col">Balance</th>
               </tr>
             </thead>
@@ -172,16 +253,26 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
                 <tr key={log.logType}>
                   <th scope="row">
                     <Dot colour={colourOfType(log.logType)} />{' '}
-                    <Link href={searchHref({ types: [log.logType], conditions: [equals('capture_id', receipt.captureId)] })}>{log.logType}</Link>
+                    <Link
+                      href={searchHref({ types: [log.logType], conditions: [equals('capture_id', receipt.captureId)] })}
+                    >
+                      {log.logType}
+                    </Link>
                   </th>
                   <td className="num">{formatCount(log.records)}</td>
                   <td className="num">{formatCount(log.rows)}</td>
                   <td className="num">{formatCount(log.quarantined)}</td>
                   <td>
                     {log.balanced ? (
-                      <span className="balanced"><Icon name="check" /> <span>even</span></span>
+                      <span className="balanced">
+                        <Icon name="check" /> <span>even</span>
+                      </span>
                     ) : (
-                      <Badge tone={isWorking ? 'info' : 'bad'}>{isWorking ? 'in work' : `${formatCount(Math.abs(log.records - log.rows - log.quarantined))} off`}</Badge>
+                      <Badge tone={isWorking ? 'info' : 'bad'}>
+                        {isWorking
+                          ? 'in work'
+                          : `${formatCount(Math.abs(log.records - log.rows - log.quarantined))} off`}
+                      </Badge>
                     )}
                     {Object.entries(log.reasons).map(([reason, n]) => (
                       <Cut key={reason} className="sub" text={`${formatCount(n)} × ${reason}`} />
@@ -207,12 +298,16 @@ function Sum({ whole: [n, name], parts }: SumProps) {
   const isEven = n === parts.reduce((sum, [part]) => sum + part, 0)
   return (
     <p className="sum">
-      <span className="sum-part"><strong className="num">{formatCount(n)}</strong> <span>{name}</span></span>
+      <span className="sum-part">
+        <strong className="num">{formatCount(n)}</strong> <span>{name}</span>
+      </span>
       <span className={isEven ? 'sum-sign' : 'sum-sign sum-odd'}>{isEven ? '=' : '≠'}</span>
       {parts.map(([part, what], i) => (
         <span key={what} className="sum-group">
           {i > 0 && <span className="sum-sign">+</span>}
-          <span className="sum-part"><strong className="num">{formatCount(part)}</strong> <span>{what}</span></span>
+          <span className="sum-part">
+            <strong className="num">{formatCount(part)}</strong> <span>{what}</span>
+          </span>
         </span>
       ))}
     </p>
@@ -221,18 +316,57 @@ function Sum({ whole: [n, name], parts }: SumProps) {
 
 function Facts({ capture }: { capture: CaptureDetail }) {
   const { packets } = capture
-  const seconds = packets?.firstTime && packets.lastTime ? (Date.parse(packets.lastTime) - Date.parse(packets.firstTime)) / 1000 : undefined
+  const seconds =
+    packets?.firstTime && packets.lastTime
+      ? (Date.parse(packets.lastTime) - Date.parse(packets.firstTime)) / 1000
+      : undefined
   return (
     <Panel title="Facts">
       <dl className="facts">
-        <div><dt>Source</dt><dd>{capture.source}</dd></div>
-        <div><dt>Format</dt><dd>{capture.format}, {formatBytes(capture.bytes)}</dd></div>
-        <div><dt>First packet</dt><dd><Time iso={packets?.firstTime} /></dd></div>
-        <div><dt>Last packet</dt><dd><Time iso={packets?.lastTime} /></dd></div>
-        {seconds !== undefined && <div><dt>Span</dt><dd className="num">{formatSeconds(seconds)}</dd></div>}
-        <div><dt>Engine</dt><dd>{capture.engine ? `${capture.engine} ${capture.engineVersion ?? ''}` : '–'}</dd></div>
-        <div><dt>Accepted</dt><dd><Time iso={capture.acceptedAt} /></dd></div>
-        <div><dt>Finished</dt><dd><Time iso={capture.finishedAt} /></dd></div>
+        <div>
+          <dt>Source</dt>
+          <dd>{capture.source}</dd>
+        </div>
+        <div>
+          <dt>Format</dt>
+          <dd>
+            {capture.format}, {formatBytes(capture.bytes)}
+          </dd>
+        </div>
+        <div>
+          <dt>First packet</dt>
+          <dd>
+            <Time iso={packets?.firstTime} />
+          </dd>
+        </div>
+        <div>
+          <dt>Last packet</dt>
+          <dd>
+            <Time iso={packets?.lastTime} />
+          </dd>
+        </div>
+        {seconds !== undefined && (
+          <div>
+            <dt>Span</dt>
+            <dd className="num">{formatSeconds(seconds)}</dd>
+          </div>
+        )}
+        <div>
+          <dt>Engine</dt>
+          <dd>{capture.engine ? `${capture.engine} ${capture.engineVersion ?? ''}` : '–'}</dd>
+        </div>
+        <div>
+          <dt>Accepted</dt>
+          <dd>
+            <Time iso={capture.acceptedAt} />
+          </dd>
+        </div>
+        <div>
+          <dt>Finished</dt>
+          <dd>
+            <Time iso={capture.finishedAt} />
+          </dd>
+        </div>
       </dl>
     </Panel>
   )
@@ -240,7 +374,12 @@ function Facts({ capture }: { capture: CaptureDetail }) {
 
 function ArrivalPanel({ capture }: { capture: CaptureDetail }) {
   return (
-    <Panel title="How it came" note={capture.duplicates > 0 ? `the same content came ${capture.duplicates + 1} times and was loaded once` : undefined}>
+    <Panel
+      title="How it came"
+      note={
+        capture.duplicates > 0 ? `the same content came ${capture.duplicates + 1} times and was loaded once` : undefined
+      }
+    >
       <ul className="arrivals">
         {capture.arrivals.map((each) => (
           <li key={`${each.arrivedAt} ${each.name} ${each.member}`}>

@@ -10,7 +10,20 @@ import { useLive } from '../lib/live.ts'
 import { hrefWith, Link, useChangeParams, useParams } from '../lib/router.tsx'
 import { addFiles, cancelUpload, clearEnded, isActive, repeatUpload, type Sending, useUploads } from '../lib/uploads.ts'
 import { useAsk } from '../lib/use-ask.ts'
-import { Badge, Button, Cut, Empty, Failed, Meter, PageHead, Panel, Skeleton, type Tone, TabLinks, Time } from '../parts/basics.tsx'
+import {
+  Badge,
+  Button,
+  Cut,
+  Empty,
+  Failed,
+  Meter,
+  PageHead,
+  Panel,
+  Skeleton,
+  TabLinks,
+  Time,
+  type Tone,
+} from '../parts/basics.tsx'
 import { StateBadge } from '../parts/capture-state.tsx'
 import { Icon } from '../parts/icons.tsx'
 import { Jobs } from '../parts/jobs.tsx'
@@ -45,7 +58,10 @@ export function CapturesPage() {
   const failed = failures.answer?.jobs.length
   return (
     <>
-      <PageHead title="Captures" about="What was captured, how far it is, and the receipt that proves that nothing was lost." />
+      <PageHead
+        title="Captures"
+        about="What was captured, how far it is, and the receipt that proves that nothing was lost."
+      />
       <DropZone sources={answer?.sources ?? []} isFirstRun={isFirstRun} />
       <Uploads uploads={uploads} />
       {isFirstRun && view === 'captures' && !failed ? (
@@ -86,7 +102,11 @@ function withCapture(answer: CaptureList, capture: Capture, { state, source, tex
   if (at >= 0) {
     const captures = answer.captures.with(at, capture)
     const old = answer.captures[at]?.state
-    return { ...answer, captures, states: old === capture.state ? answer.states : moved(answer.states, old, capture.state) }
+    return {
+      ...answer,
+      captures,
+      states: old === capture.state ? answer.states : moved(answer.states, old, capture.state),
+    }
   }
   const fits =
     (state === '' || capture.state === state) &&
@@ -119,7 +139,10 @@ function DropZone({ sources, isFirstRun }: { sources: readonly string[]; isFirst
     target.value = ''
   }
   return (
-    <section className={`drop-zone ${isOver ? 'drop-zone-over' : ''} ${isFirstRun ? 'drop-zone-first' : ''}`} aria-label="Upload">
+    <section
+      className={`drop-zone ${isOver ? 'drop-zone-over' : ''} ${isFirstRun ? 'drop-zone-first' : ''}`}
+      aria-label="Upload"
+    >
       <span className="drop-icon">
         <Icon name="captures" />
       </span>
@@ -127,12 +150,23 @@ function DropZone({ sources, isFirstRun }: { sources: readonly string[]; isFirst
         <p>
           <strong>{isOver ? 'Let go to upload' : 'Drop captures or whole folders anywhere on this page'}</strong>
         </p>
-        <p className="hint">pcap and pcapng, plain or in gzip, zstd or zip. Several at once; an upload that breaks goes on where it was.</p>
+        <p className="hint">
+          pcap and pcapng, plain or in gzip, zstd or zip. Several at once; an upload that breaks goes on where it was.
+        </p>
       </div>
       <div className="drop-actions">
         <label className="source-field">
           <span>Source</span>
-          <input list="known-sources" value={source} placeholder="optional" maxLength={100} spellCheck={false} autoComplete="off" onChange={({ target }) => setSource(target.value)} title="A sensor, a site, a case: a name under which what is uploaded can be found again" />
+          <input
+            list="known-sources"
+            value={source}
+            placeholder="optional"
+            maxLength={100}
+            spellCheck={false}
+            autoComplete="off"
+            onChange={({ target }) => setSource(target.value)}
+            title="A sensor, a site, a case: a name under which what is uploaded can be found again"
+          />
         </label>
         <datalist id="known-sources">
           {sources.map((name) => (
@@ -177,7 +211,9 @@ function useWholePageDrop(setOver: (isOver: boolean) => void, onFiles: (files: F
       event.preventDefault()
       depth = 0
       setOver(false)
-      void filesOf((event as unknown as { dataTransfer: DataTransfer }).dataTransfer).then((files) => latest.current(files))
+      void filesOf((event as unknown as { dataTransfer: DataTransfer }).dataTransfer).then((files) =>
+        latest.current(files),
+      )
     }
     const all = { dragenter: enter, dragleave: leave, dragover: over, drop }
     for (const [name, listener] of Object.entries(all)) window.addEventListener(name, listener)
@@ -206,8 +242,18 @@ function Uploads({ uploads }: { uploads: readonly Sending[] }) {
   return (
     <Panel
       title="Uploads"
-      note={active.length > 0 ? `${plural(active.length, 'file')}, ${formatBytes(sent)} of ${formatBytes(bytes)}` : 'All done'}
-      actions={active.length < uploads.length && <Button look="quiet" onClick={clearEnded}>Clear ended</Button>}
+      note={
+        active.length > 0
+          ? `${plural(active.length, 'file')}, ${formatBytes(sent)} of ${formatBytes(bytes)}`
+          : 'All done'
+      }
+      actions={
+        active.length < uploads.length && (
+          <Button look="quiet" onClick={clearEnded}>
+            Clear ended
+          </Button>
+        )
+      }
       flush
     >
       <ul className="uploads">
@@ -231,16 +277,26 @@ function UploadLine({ upload }: { upload: Sending }) {
         {reason && <p className="upload-reason">{reason}</p>}
       </div>
       <span className="upload-bytes num">
-        {isSending ? `${formatBytes(sent)} of ${formatBytes(bytes)}${rate > 0 ? `, ${formatBytes(rate)}/s` : ''}` : formatBytes(bytes)}
+        {isSending
+          ? `${formatBytes(sent)} of ${formatBytes(bytes)}${rate > 0 ? `, ${formatBytes(rate)}/s` : ''}`
+          : formatBytes(bytes)}
       </span>
       <span className="upload-state">
-        {isSending ? <Meter value={bytes === 0 ? 1 : sent / bytes} label={`${name}: bytes sent`} /> : <Badge tone={tone}>{word}</Badge>}
+        {isSending ? (
+          <Meter value={bytes === 0 ? 1 : sent / bytes} label={`${name}: bytes sent`} />
+        ) : (
+          <Badge tone={tone}>{word}</Badge>
+        )}
       </span>
       <span className="upload-actions">
         {captures.length === 1 && <Link href={`/captures/${captures[0]}`}>Receipt</Link>}
         {captures.length > 1 && <span>{plural(captures.length, 'capture')}</span>}
-        {(state === 'failed' || state === 'refused') && <Button look="quiet" icon="again" aria-label={`Send ${name} again`} onClick={() => repeatUpload(key)} />}
-        {isActive(upload) && state !== 'checking' && <Button look="quiet" icon="close" aria-label={`Stop ${name}`} onClick={() => cancelUpload(key)} />}
+        {(state === 'failed' || state === 'refused') && (
+          <Button look="quiet" icon="again" aria-label={`Send ${name} again`} onClick={() => repeatUpload(key)} />
+        )}
+        {isActive(upload) && state !== 'checking' && (
+          <Button look="quiet" icon="close" aria-label={`Stop ${name}`} onClick={() => cancelUpload(key)} />
+        )}
       </span>
     </li>
   )
@@ -251,11 +307,16 @@ function FirstRun() {
     <ol className="first-run">
       <li>
         <h3>Put a capture in</h3>
-        <p>Drop a file above, or copy it into the <code>inbox</code> folder of the data directory: a subfolder there becomes the capture's source.</p>
+        <p>
+          Drop a file above, or copy it into the <code>inbox</code> folder of the data directory: a subfolder there
+          becomes the capture's source.
+        </p>
       </li>
       <li>
         <h3>See it being worked on</h3>
-        <p>It is converted, split and loaded; its receipt then tells that every packet and every record is accounted for.</p>
+        <p>
+          It is converted, split and loaded; its receipt then tells that every packet and every record is accounted for.
+        </p>
       </li>
       <li>
         <h3>Investigate</h3>
@@ -273,7 +334,14 @@ function ListFilter({ list, state, source, text }: ListChoice & { list: CaptureL
   const sources = list?.sources ?? (source ? [source] : [])
   return (
     <div className="list-filter">
-      <input type="search" aria-label="Name or hash" placeholder="Name or hash" data-search-field value={typed} onChange={({ target }) => setTyped(target.value)} />
+      <input
+        type="search"
+        aria-label="Name or hash"
+        placeholder="Name or hash"
+        data-search-field
+        value={typed}
+        onChange={({ target }) => setTyped(target.value)}
+      />
       <select aria-label="State" value={state} onChange={({ target }) => change({ state: target.value })}>
         <option value="">All states</option>
         {['accepted', 'done', 'unbalanced', 'empty', 'failed'].map((name) => (
@@ -300,7 +368,11 @@ function List({ list: { answer, error, again, change } }: { list: ReturnType<typ
   if (error && !answer) return <Failed error={error} again={again} />
   if (!answer) return <Skeleton lines={6} />
   if (answer.captures.length === 0) {
-    return <Empty icon="captures" title="No capture fits">{params.size > 0 ? 'Choose another state, source or name.' : 'They were all forgotten.'}</Empty>
+    return (
+      <Empty icon="captures" title="No capture fits">
+        {params.size > 0 ? 'Choose another state, source or name.' : 'They were all forgotten.'}
+      </Empty>
+    )
   }
   const more = async () => {
     if (answer.next === null) return
@@ -337,9 +409,15 @@ function CaptureTable({ captures }: { captures: readonly Capture[] }) {
         <tr>
           <th scope="col">Capture</th>
           <th scope="col">Source</th>
-          <th scope="col" className="num">Size</th>
-          <th scope="col" className="num">Packets</th>
-          <th scope="col" className="num">Rows</th>
+          <th scope="col" className="num">
+            Size
+          </th>
+          <th scope="col" className="num">
+            Packets
+          </th>
+          <th scope="col" className="num">
+            Rows
+          </th>
           <th scope="col">State</th>
           <th scope="col">Accepted</th>
         </tr>
@@ -351,15 +429,29 @@ function CaptureTable({ captures }: { captures: readonly Capture[] }) {
               <Link href={`/captures/${capture.id}`} title={capture.name}>
                 <span className="cut">{capture.name}</span>
               </Link>
-              <span className="sub mono" title={capture.id}>{shortHash(capture.id)}</span>
-              {capture.duplicates > 0 && <Badge title="The same content came more than once; it was loaded once">came {capture.duplicates + 1}×</Badge>}
+              <span className="sub mono" title={capture.id}>
+                {shortHash(capture.id)}
+              </span>
+              {capture.duplicates > 0 && (
+                <Badge title="The same content came more than once; it was loaded once">
+                  came {capture.duplicates + 1}×
+                </Badge>
+              )}
             </th>
-            <td><Cut text={capture.source} /></td>
+            <td>
+              <Cut text={capture.source} />
+            </td>
             <td className="num">{formatBytes(capture.bytes)}</td>
-            <td className="num">{capture.packets ? formatCount(capture.packets.inFile) : <span className="faint">–</span>}</td>
+            <td className="num">
+              {capture.packets ? formatCount(capture.packets.inFile) : <span className="faint">–</span>}
+            </td>
             <td className="num">{formatCount(capture.rows)}</td>
-            <td className="capture-state"><Progress capture={capture} /></td>
-            <td><Time iso={capture.acceptedAt} /></td>
+            <td className="capture-state">
+              <Progress capture={capture} />
+            </td>
+            <td>
+              <Time iso={capture.acceptedAt} />
+            </td>
           </tr>
         ))}
       </tbody>
@@ -383,7 +475,9 @@ function CaptureCard({ capture }: { capture: Capture }) {
         <span className="num">{formatShort(capture.rows)} rows</span>
         <span>{capture.source}</span>
       </p>
-      <p className="card-facts"><Time iso={capture.acceptedAt} /></p>
+      <p className="card-facts">
+        <Time iso={capture.acceptedAt} />
+      </p>
       {capture.error && <p className="card-error">{capture.error}</p>}
     </li>
   )
@@ -394,7 +488,8 @@ function isWorking({ state }: Capture): boolean {
 }
 
 function Progress({ capture }: { capture: Capture }) {
-  if (isWorking(capture) && capture.error === null && capture.progress.length > 0) return <StageSteps progress={capture.progress} />
+  if (isWorking(capture) && capture.error === null && capture.progress.length > 0)
+    return <StageSteps progress={capture.progress} />
   return (
     <>
       <StateBadge capture={capture} />
@@ -403,7 +498,12 @@ function Progress({ capture }: { capture: Capture }) {
   )
 }
 
-const OUTCOMES: Record<Arrival['outcome'], Tone> = { accepted: 'good', duplicate: 'neutral', empty: 'warn', quarantined: 'bad' }
+const OUTCOMES: Record<Arrival['outcome'], Tone> = {
+  accepted: 'good',
+  duplicate: 'neutral',
+  empty: 'warn',
+  quarantined: 'bad',
+}
 
 function Arrivals() {
   const params = useParams()
@@ -434,7 +534,9 @@ function Arrivals() {
               <tr>
                 <th scope="col">File</th>
                 <th scope="col">Source</th>
-                <th scope="col" className="num">Size</th>
+                <th scope="col" className="num">
+                  Size
+                </th>
                 <th scope="col">Outcome</th>
                 <th scope="col">Came</th>
               </tr>
@@ -443,16 +545,26 @@ function Arrivals() {
               {answer.arrivals.map((each) => (
                 <tr key={`${each.arrivedAt} ${each.name} ${each.member}`}>
                   <th scope="row" className="capture-name">
-                    {each.captureId ? <Link href={`/captures/${each.captureId}`}><Cut text={each.name} /></Link> : <Cut text={each.name} />}
+                    {each.captureId ? (
+                      <Link href={`/captures/${each.captureId}`}>
+                        <Cut text={each.name} />
+                      </Link>
+                    ) : (
+                      <Cut text={each.name} />
+                    )}
                     {each.member && <Cut text={`${each.member} in ${each.container}`} className="sub" />}
                   </th>
-                  <td><Cut text={each.source} /></td>
+                  <td>
+                    <Cut text={each.source} />
+                  </td>
                   <td className="num">{formatBytes(each.bytes)}</td>
                   <td>
                     <Badge tone={OUTCOMES[each.outcome]}>{each.outcome}</Badge>
                     {each.reason && <Cut text={each.reason} className="sub" />}
                   </td>
-                  <td><Time iso={each.arrivedAt} /></td>
+                  <td>
+                    <Time iso={each.arrivedAt} />
+                  </td>
                 </tr>
               ))}
             </tbody>

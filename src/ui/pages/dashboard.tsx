@@ -9,8 +9,8 @@ import { useLive } from '../lib/live.ts'
 import { Link, useChangeParams, useParams } from '../lib/router.tsx'
 import { useTables } from '../lib/schema.ts'
 import { type Asked, forgetAnswers, useAsk } from '../lib/use-ask.ts'
+import { type BarLine, BarList } from '../parts/bar-list.tsx'
 import { Empty, Failed, LinkButton, PageHead, Panel, Skeleton } from '../parts/basics.tsx'
-import { BarList, type BarLine } from '../parts/bar-list.tsx'
 import { colourOfType } from '../parts/colours.ts'
 import { FilterBar } from '../parts/filter-bar.tsx'
 import { Dot, TimeBars } from '../parts/time-bars.tsx'
@@ -40,7 +40,15 @@ export function DashboardPage() {
     return (
       <>
         <PageHead title="Dashboard" />
-        <Empty icon="dashboard" title="There are no events yet" actions={<LinkButton look="primary" href="/captures">Put a capture in</LinkButton>}>
+        <Empty
+          icon="dashboard"
+          title="There are no events yet"
+          actions={
+            <LinkButton look="primary" href="/captures">
+              Put a capture in
+            </LinkButton>
+          }
+        >
           Upload a capture; its figures will be here as soon as it is loaded.
         </Empty>
       </>
@@ -49,7 +57,15 @@ export function DashboardPage() {
   const isConn = filter.types.length === 0 || filter.types.includes('conn')
   return (
     <>
-      <PageHead title="Dashboard" about="Every figure leads to the events behind it." actions={<LinkButton href={searchHref(filter)} icon="search">These events</LinkButton>} />
+      <PageHead
+        title="Dashboard"
+        about="Every figure leads to the events behind it."
+        actions={
+          <LinkButton href={searchHref(filter)} icon="search">
+            These events
+          </LinkButton>
+        }
+      />
       <FilterBar filter={filter} />
       <Figures filter={filter} keyText={key} total={types.answer?.total} />
       <div className="columns-wide">
@@ -57,7 +73,9 @@ export function DashboardPage() {
           <Answered asked={bars} height={276}>
             {(answer) =>
               answer.bars.length === 0 ? (
-                <Empty icon="dashboard" title="No event in this choice">Choose a longer time or fewer conditions.</Empty>
+                <Empty icon="dashboard" title="No event in this choice">
+                  Choose a longer time or fewer conditions.
+                </Empty>
               ) : (
                 <TimeBars answer={answer} height={252} onRange={(from, to) => change({ from, to })} />
               )
@@ -71,7 +89,11 @@ export function DashboardPage() {
                 unit="events"
                 lines={(facet?.values ?? []).slice(0, SHOWN).map(({ value, count }) => ({
                   key: String(value),
-                  label: <><Dot colour={colourOfType(value)} /> {String(value)}</>,
+                  label: (
+                    <>
+                      <Dot colour={colourOfType(value)} /> {String(value)}
+                    </>
+                  ),
                   text: String(value),
                   value: count,
                   colour: colourOfType(value),
@@ -123,7 +145,13 @@ function bodyOf({ types, from, to, text, conditions }: Filter): Partial<EventFil
   return { types, conditions, ...(from && { from }), ...(to && { to }), ...(text && { text }) }
 }
 
-function useFacet(key: string, filter: Filter, types: readonly string[], column: string, limit: number): Asked<FacetAnswer> {
+function useFacet(
+  key: string,
+  filter: Filter,
+  types: readonly string[],
+  column: string,
+  limit: number,
+): Asked<FacetAnswer> {
   return useAsk(`facet ${types.join()} ${column} ${key}`, (signal) =>
     ask('POST /api/search/facets', {
       body: { ...bodyOf(filter), types: types.length > 0 ? [...types] : filter.types, facets: [{ column, limit }] },
@@ -160,8 +188,16 @@ function Figures({ filter, keyText, total }: { filter: Filter; keyText: string; 
   const figures: [string, string | undefined, string][] = [
     ['Events', total === undefined ? undefined : formatCount(total), searchHref(filter)],
     ['Connections', isThere ? formatCount(Number(flows ?? 0)) : undefined, href],
-    ['Bytes out', isThere ? formatBytes(Number(sent ?? 0)) : undefined, searchHref(narrow(filter, { types: ['conn'], where: [{ column: 'orig_bytes', op: '>', value: 0 }] }))],
-    ['Bytes in', isThere ? formatBytes(Number(received ?? 0)) : undefined, searchHref(narrow(filter, { types: ['conn'], where: [{ column: 'resp_bytes', op: '>', value: 0 }] }))],
+    [
+      'Bytes out',
+      isThere ? formatBytes(Number(sent ?? 0)) : undefined,
+      searchHref(narrow(filter, { types: ['conn'], where: [{ column: 'orig_bytes', op: '>', value: 0 }] })),
+    ],
+    [
+      'Bytes in',
+      isThere ? formatBytes(Number(received ?? 0)) : undefined,
+      searchHref(narrow(filter, { types: ['conn'], where: [{ column: 'resp_bytes', op: '>', value: 0 }] })),
+    ],
     ['Hosts that asked', isThere ? formatCount(Number(from ?? 0)) : undefined, href],
     ['Hosts that answered', isThere ? formatCount(Number(to ?? 0)) : undefined, href],
   ]
@@ -171,7 +207,9 @@ function Figures({ filter, keyText, total }: { filter: Filter; keyText: string; 
         <li key={name}>
           <Link href={to_} className="figure">
             <span className="figure-name">{name}</span>
-            <span className="figure-value num">{value ?? <span className="skeleton figure-wait" aria-hidden="true" />}</span>
+            <span className="figure-value num">
+              {value ?? <span className="skeleton figure-wait" aria-hidden="true" />}
+            </span>
           </Link>
         </li>
       ))}
@@ -191,8 +229,11 @@ function TalkersPanel({ filter, keyText, by, title }: TalkersProps) {
   const asked = useAsk(`top ${by} ${keyText}`, async (signal) => {
     const both = await Promise.all([topBy('orig_bytes', 'resp_bytes'), topBy('resp_bytes', 'orig_bytes')])
     const [sent = [], received = []] = both
-    const all = new Map(sent.map(([name, out, back]) => [String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) }]))
-    for (const [name, back, out] of received) all.set(String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) })
+    const all = new Map(
+      sent.map(([name, out, back]) => [String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) }]),
+    )
+    for (const [name, back, out] of received)
+      all.set(String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) })
     return [...all.values()].sort((a, b) => b.out + b.back - a.out - a.back).slice(0, SHOWN)
 
     async function topBy(first: string, second: string): Promise<unknown[][]> {
@@ -206,7 +247,12 @@ function TalkersPanel({ filter, keyText, by, title }: TalkersProps) {
   })
   const note = (
     <span className="legend">
-      <span><Dot colour="--series-1" /> out</span> <span><Dot colour="--series-2" /> in</span>
+      <span>
+        <Dot colour="--series-1" /> out
+      </span>{' '}
+      <span>
+        <Dot colour="--series-2" /> in
+      </span>
     </span>
   )
   return (

@@ -29,34 +29,61 @@ export function FlowPage() {
     ...pick('time', params.get('at')),
   }
   const isNamed = Boolean(params.get('flow') ?? params.get('community'))
-  const { answer, error, again } = useAsk(isNamed ? `flow ${params}` : undefined, (signal) => ask('POST /api/flow', { body, signal }))
+  const { answer, error, again } = useAsk(isNamed ? `flow ${params}` : undefined, (signal) =>
+    ask('POST /api/flow', { body, signal }),
+  )
   const head = answer && summaryOf(answer)
   const id = params.get('flow') ?? params.get('community') ?? ''
   return (
     <>
-      <nav className="crumbs" aria-label="Way here"><Link href="/search">Search</Link></nav>
+      <nav className="crumbs" aria-label="Way here">
+        <Link href="/search">Search</Link>
+      </nav>
       <PageHead
         title="Flow"
         about={<span className="mono break">{id}</span>}
         actions={
           isNamed && (
-            <LinkButton icon="search" href={searchHref({ conditions: [params.get('flow') ? equals('flow_id', id) : equals('community_id', id)] })}>
+            <LinkButton
+              icon="search"
+              href={searchHref({
+                conditions: [params.get('flow') ? equals('flow_id', id) : equals('community_id', id)],
+              })}
+            >
               As a search
             </LinkButton>
           )
         }
       />
-      {!isNamed && <Empty icon="flow" title="No flow is named">Open an event in the search and choose “The whole flow”.</Empty>}
+      {!isNamed && (
+        <Empty icon="flow" title="No flow is named">
+          Open an event in the search and choose “The whole flow”.
+        </Empty>
+      )}
       {error && <Failed error={error} again={again} />}
       {isNamed && !answer && !error && <Skeleton lines={10} />}
-      {answer?.records.length === 0 && <Empty icon="flow" title="Nothing is known of this flow">Its capture may have been forgotten.</Empty>}
+      {answer?.records.length === 0 && (
+        <Empty icon="flow" title="Nothing is known of this flow">
+          Its capture may have been forgotten.
+        </Empty>
+      )}
       {answer && answer.records.length > 0 && (
         <>
           {head && <FlowHead head={head} answer={answer} />}
-          <Panel title="Time line" note={`${plural(answer.records.length, 'record')}, found in ${formatMs(answer.elapsedMs)}${answer.truncated ? '; there are more' : ''}`} flush>
+          <Panel
+            title="Time line"
+            note={`${plural(answer.records.length, 'record')}, found in ${formatMs(answer.elapsedMs)}${answer.truncated ? '; there are more' : ''}`}
+            flush
+          >
             <TimeLine records={answer.records} />
           </Panel>
-          {answer.packets ? <Packets cut={answer.packets} /> : <Panel title="Packets"><p className="none">No record tells both ends of it, so that its packets cannot be found.</p></Panel>}
+          {answer.packets ? (
+            <Packets cut={answer.packets} />
+          ) : (
+            <Panel title="Packets">
+              <p className="none">No record tells both ends of it, so that its packets cannot be found.</p>
+            </Panel>
+          )}
         </>
       )}
     </>
@@ -75,9 +102,15 @@ interface Summary {
 
 function summaryOf({ records }: FlowAnswer): Summary {
   const conn = records.find(({ logType }) => logType === 'conn') ?? records[0]
-  const times = records.flatMap(({ time, record }) => (time ? [Date.parse(time), Date.parse(time) + 1000 * Number(record.duration ?? 0)] : []))
+  const times = records.flatMap(({ time, record }) =>
+    time ? [Date.parse(time), Date.parse(time) + 1000 * Number(record.duration ?? 0)] : [],
+  )
   const from = records.find(({ time }) => time)?.time ?? undefined
-  return { record: conn?.record ?? {}, from, seconds: times.length > 0 ? (Math.max(...times) - Math.min(...times)) / 1000 : 0 }
+  return {
+    record: conn?.record ?? {},
+    from,
+    seconds: times.length > 0 ? (Math.max(...times) - Math.min(...times)) / 1000 : 0,
+  }
 }
 
 function FlowHead({ head: { record, from, seconds }, answer }: { head: Summary; answer: FlowAnswer }) {
@@ -98,11 +131,27 @@ function FlowHead({ head: { record, from, seconds }, answer }: { head: Summary; 
   ]
   return (
     <section className="panel flow-head" aria-label="The flow">
-      <p className="ends ends-large">{end('src')} <span className="faint">→</span> {end('dst')}</p>
+      <p className="ends ends-large">
+        {end('src')} <span className="faint">→</span> {end('dst')}
+      </p>
       <dl className="flow-facts">
-        {facts.map(([name, value]) => value && <div key={name}><dt>{name}</dt><dd className="num">{value}</dd></div>)}
+        {facts.map(
+          ([name, value]) =>
+            value && (
+              <div key={name}>
+                <dt>{name}</dt>
+                <dd className="num">{value}</dd>
+              </div>
+            ),
+        )}
       </dl>
-      <p className="flow-types">{types.map((type) => <Badge key={type}><Dot colour={colourOfType(type)} /> {type}</Badge>)}</p>
+      <p className="flow-types">
+        {types.map((type) => (
+          <Badge key={type}>
+            <Dot colour={colourOfType(type)} /> {type}
+          </Badge>
+        ))}
+      </p>
     </section>
   )
 }
@@ -113,7 +162,9 @@ function TimeLine({ records }: { records: readonly Line[] }) {
   const [most, setMost] = useState(SHOWN_AT_FIRST)
   const [first, span] = useMemo(() => {
     const starts = records.flatMap(({ time }) => (time ? [Date.parse(time)] : []))
-    const ends = records.flatMap(({ time, record }) => (time ? [Date.parse(time) + 1000 * Number(record.duration ?? 0)] : []))
+    const ends = records.flatMap(({ time, record }) =>
+      time ? [Date.parse(time) + 1000 * Number(record.duration ?? 0)] : [],
+    )
     const start = Math.min(...starts)
     return [start, Math.max(1, Math.max(...ends) - start)]
   }, [records])
@@ -124,7 +175,11 @@ function TimeLine({ records }: { records: readonly Line[] }) {
           <TimeLineItem key={`${line.logType} ${line.eventId}`} line={line} first={first} span={span} />
         ))}
       </ol>
-      {records.length > most && <div className="more"><Button onClick={() => setMost(most + 500)}>More ({formatCount(records.length - most)})</Button></div>}
+      {records.length > most && (
+        <div className="more">
+          <Button onClick={() => setMost(most + 500)}>More ({formatCount(records.length - most)})</Button>
+        </div>
+      )}
     </>
   )
 }
@@ -133,14 +188,29 @@ function TimeLineItem({ line, first, span }: { line: Line; first: number; span: 
   const { time, logType, eventId, record } = line
   const at = time ? Date.parse(time) - first : 0
   const wide = 1000 * Number(record.duration ?? 0)
-  const offset = { marginLeft: `${(100 * at) / span}%`, width: `max(6px, ${(100 * wide) / span}%)`, background: `var(${colourOfType(logType)})` }
-  const href = hrefWith('/search', { type: logType, where: record.flow_id ? `flow_id = ${record.flow_id}` : null, event: `${logType}/${eventId}`, at: time })
+  const offset = {
+    marginLeft: `${(100 * at) / span}%`,
+    width: `max(6px, ${(100 * wide) / span}%)`,
+    background: `var(${colourOfType(logType)})`,
+  }
+  const href = hrefWith('/search', {
+    type: logType,
+    where: record.flow_id ? `flow_id = ${record.flow_id}` : null,
+    event: `${logType}/${eventId}`,
+    at: time,
+  })
   return (
     <li>
       <Link href={href} className="tl-line" title={`Open this ${logType} event`}>
-        <span className="tl-time num" title={time ? `${formatTime(time, 6)} UTC` : undefined}>+{formatSeconds(Math.max(0, at / 1000))}</span>
-        <span className="tl-type"><Dot colour={colourOfType(logType)} /> {logType}</span>
-        <span className="tl-track" aria-hidden="true"><span className="tl-bar" style={offset} /></span>
+        <span className="tl-time num" title={time ? `${formatTime(time, 6)} UTC` : undefined}>
+          +{formatSeconds(Math.max(0, at / 1000))}
+        </span>
+        <span className="tl-type">
+          <Dot colour={colourOfType(logType)} /> {logType}
+        </span>
+        <span className="tl-track" aria-hidden="true">
+          <span className="tl-bar" style={offset} />
+        </span>
         <span className="tl-what">{whatOf(logType, record)}</span>
       </Link>
     </li>
@@ -148,13 +218,15 @@ function TimeLineItem({ line, first, span }: { line: Line; first: number; span: 
 }
 
 function whatOf(logType: string, record: Record<string, unknown>): string {
-  const text = (...names: string[]) => names.flatMap((name) => (record[name] === undefined ? [] : [formatValue(record[name])])).join(' ')
+  const text = (...names: string[]) =>
+    names.flatMap((name) => (record[name] === undefined ? [] : [formatValue(record[name])])).join(' ')
   if (logType === 'conn') {
     const bytes = (name: string) => (record[name] === undefined ? '?' : formatBytes(Number(record[name])))
     return `${text('protocol', 'service', 'conn_state', 'history')}, ${bytes('orig_bytes')} out, ${bytes('resp_bytes')} in`
   }
   if (logType === 'dns') return `${text('qtype_name', 'query')} → ${text('rcode_name', 'answers') || 'no answer'}`
-  if (logType === 'http') return `${text('method', 'host')} ${text('uri')} → ${text('status_code', 'status_msg') || 'no answer'}`
+  if (logType === 'http')
+    return `${text('method', 'host')} ${text('uri')} → ${text('status_code', 'status_msg') || 'no answer'}`
   if (logType === 'ssl') return text('version', 'server_name', 'cipher')
   const found = TELLING.flatMap((name) => (record[name] === undefined ? [] : [`${name} ${formatValue(record[name])}`]))
   return found.slice(0, 4).join(', ')
@@ -173,14 +245,33 @@ function Packets({ cut }: { cut: Cut }) {
     <Panel
       title="Packets"
       flush
-      note={answer && `${plural(answer.matched, 'packet')}, ${formatBytes(answer.bytes)}${answer.truncated ? `; the first ${formatCount(answer.packets.length)} are listed` : ''}`}
-      actions={answer && answer.matched > 0 && <LinkButton href={href} icon="download" look="primary" isDownload>Download pcap</LinkButton>}
+      note={
+        answer &&
+        `${plural(answer.matched, 'packet')}, ${formatBytes(answer.bytes)}${answer.truncated ? `; the first ${formatCount(answer.packets.length)} are listed` : ''}`
+      }
+      actions={
+        answer &&
+        answer.matched > 0 && (
+          <LinkButton href={href} icon="download" look="primary" isDownload>
+            Download pcap
+          </LinkButton>
+        )
+      }
     >
       {error && <Failed error={error} again={again} />}
       {!answer && !error && <Skeleton lines={6} />}
-      {answer?.matched === 0 && <p className="none">The stored capture has no packets between these ends in this time.</p>}
+      {answer?.matched === 0 && (
+        <p className="none">The stored capture has no packets between these ends in this time.</p>
+      )}
       {answer && answer.packets.length > 0 && (
-        <DataTable label="Packets" columns={columns} rows={answer.packets} keyOf={({ number }) => String(number)} rowHeight={28} maxHeight={480} />
+        <DataTable
+          label="Packets"
+          columns={columns}
+          rows={answer.packets}
+          keyOf={({ number }) => String(number)}
+          rowHeight={28}
+          maxHeight={480}
+        />
       )}
     </Panel>
   )
@@ -194,15 +285,58 @@ function packetColumns(packets: readonly Packet[], src: string, srcPort: number 
   const end = (ip: string, port: number | null) => (port === null ? ip : `${ip} : ${port}`)
   return [
     { id: 'number', title: 'No.', width: 72, numeric: true, cell: ({ number }) => String(number) },
-    { id: 'time', title: 'After', width: 96, numeric: true, cell: ({ time }) => `+${((Date.parse(time) - start) / 1000).toFixed(3)} s`, text: ({ time }) => `${formatTime(time, 6)} UTC` },
-    { id: 'way', title: 'Way', width: 56, cell: (packet) => <span title={isOut(packet) ? 'from the originator' : 'from the responder'}>{isOut(packet) ? '→' : '←'}</span> },
-    { id: 'src', title: 'From', width: 190, mono: true, cell: (packet) => end(packet.src, packet.srcPort), text: (packet) => `${end(packet.src, packet.srcPort)} ${packet.srcMac ?? ''}` },
-    { id: 'dst', title: 'To', width: 190, mono: true, cell: (packet) => end(packet.dst, packet.dstPort), text: (packet) => `${end(packet.dst, packet.dstPort)} ${packet.dstMac ?? ''}` },
+    {
+      id: 'time',
+      title: 'After',
+      width: 96,
+      numeric: true,
+      cell: ({ time }) => `+${((Date.parse(time) - start) / 1000).toFixed(3)} s`,
+      text: ({ time }) => `${formatTime(time, 6)} UTC`,
+    },
+    {
+      id: 'way',
+      title: 'Way',
+      width: 56,
+      cell: (packet) => (
+        <span title={isOut(packet) ? 'from the originator' : 'from the responder'}>{isOut(packet) ? '→' : '←'}</span>
+      ),
+    },
+    {
+      id: 'src',
+      title: 'From',
+      width: 190,
+      mono: true,
+      cell: (packet) => end(packet.src, packet.srcPort),
+      text: (packet) => `${end(packet.src, packet.srcPort)} ${packet.srcMac ?? ''}`,
+    },
+    {
+      id: 'dst',
+      title: 'To',
+      width: 190,
+      mono: true,
+      cell: (packet) => end(packet.dst, packet.dstPort),
+      text: (packet) => `${end(packet.dst, packet.dstPort)} ${packet.dstMac ?? ''}`,
+    },
     { id: 'protocol', title: 'Protocol', width: 84, cell: ({ protocol }) => protocol },
-    { id: 'flags', title: 'Flags', width: 140, grows: true, cell: ({ flags }) => flags ?? <span className="faint">–</span> },
+    {
+      id: 'flags',
+      title: 'Flags',
+      width: 140,
+      grows: true,
+      cell: ({ flags }) => flags ?? <span className="faint">–</span>,
+    },
     { id: 'payload', title: 'Payload', width: 90, numeric: true, cell: ({ payload }) => formatCount(payload) },
-    { id: 'length', title: 'Length', width: 84, numeric: true, cell: ({ length }) => formatCount(length), text: ({ captured, length }) => (captured < length ? `${captured} of ${length} bytes were captured` : '') },
+    {
+      id: 'length',
+      title: 'Length',
+      width: 84,
+      numeric: true,
+      cell: ({ length }) => formatCount(length),
+      text: ({ captured, length }) => (captured < length ? `${captured} of ${length} bytes were captured` : ''),
+    },
     ...(hasVlans ? [{ id: 'vlans', title: 'VLAN', width: 80, cell: ({ vlans }: Packet) => vlans.join(', ') }] : []),
-    ...(hasTunnels ? [{ id: 'depth', title: 'Tunnels', width: 80, numeric: true, cell: ({ depth }: Packet) => String(depth) }] : []),
+    ...(hasTunnels
+      ? [{ id: 'depth', title: 'Tunnels', width: 80, numeric: true, cell: ({ depth }: Packet) => String(depth) }]
+      : []),
   ]
 }

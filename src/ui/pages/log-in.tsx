@@ -35,13 +35,28 @@ export function LogInPage({ session, onLogIn }: LogInProps) {
         {hasNames && (
           <Field label="Name">
             {(id) => (
-              <input id={id} autoComplete="username" required value={user} onChange={({ target }) => setUser(target.value)} maxLength={128} />
+              <input
+                id={id}
+                autoComplete="username"
+                required
+                value={user}
+                onChange={({ target }) => setUser(target.value)}
+                maxLength={128}
+              />
             )}
           </Field>
         )}
         <Field label={hasNames ? 'Password' : 'Token'}>
           {(id) => (
-            <input id={id} type="password" autoComplete="current-password" required value={password} onChange={({ target }) => setPassword(target.value)} maxLength={1024} />
+            <input
+              id={id}
+              type="password"
+              autoComplete="current-password"
+              required
+              value={password}
+              onChange={({ target }) => setPassword(target.value)}
+              maxLength={1024}
+            />
           )}
         </Field>
         {error && <Notice tone="bad">{error}</Notice>}

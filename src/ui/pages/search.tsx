@@ -5,7 +5,17 @@ import type { SearchAnswer } from '../../api/contract.ts'
 import { ask, messageOf } from '../lib/api.ts'
 import { COMMON, defaultColumns, TELLING } from '../lib/default-columns.ts'
 import { type Filter, readFilter } from '../lib/filter.ts'
-import { formatBytes, formatCount, formatMs, formatTime, formatValue, isBytesColumn, isNumberType, isTimeType, plural } from '../lib/format.ts'
+import {
+  formatBytes,
+  formatCount,
+  formatMs,
+  formatTime,
+  formatValue,
+  isBytesColumn,
+  isNumberType,
+  isTimeType,
+  plural,
+} from '../lib/format.ts'
 import { useIsNarrow, useMedia, useTitle } from '../lib/hooks.ts'
 import { hrefWith, useChangeParams, useParams } from '../lib/router.tsx'
 import { type KnownColumn, useColumns, useSchema, useTables } from '../lib/schema.ts'
@@ -38,7 +48,10 @@ export function SearchPage() {
   const chosen = params.get('cols')?.split(',').filter(Boolean)
   const shown = chosen ?? defaultColumns(filter.types, known)
   const isMixed = filter.types.length !== 1
-  const wanted = isMixed && !chosen ? [...new Set([...shown, ...TELLING.filter((name) => known.some((each) => each.name === name))])] : shown
+  const wanted =
+    isMixed && !chosen
+      ? [...new Set([...shown, ...TELLING.filter((name) => known.some((each) => each.name === name))])]
+      : shown
   const isReady = schema.answer !== undefined || schema.error !== undefined
   const key = keyOf(filter)
   const pages = usePages(isReady ? `${key} ${order} ${wanted.join()}` : undefined, filter, order, wanted)
@@ -48,8 +61,13 @@ export function SearchPage() {
   const histogram = useAsk(isEmpty ? undefined : `histogram ${key}`, (signal) =>
     ask('POST /api/search/histogram', { body: { ...filter, buckets: 120, by: 'log_type' }, signal }),
   )
-  const counted = useAsk(isEmpty ? undefined : `count ${key}`, (signal) => ask('POST /api/search/count', { body: filter, signal }))
-  const open = useCallback((row: Row) => change({ event: `${row[2]}/${row[1]}`, at: String(row[0] ?? '') }, { replace: params.has('event') }), [change, params])
+  const counted = useAsk(isEmpty ? undefined : `count ${key}`, (signal) =>
+    ask('POST /api/search/count', { body: filter, signal }),
+  )
+  const open = useCallback(
+    (row: Row) => change({ event: `${row[2]}/${row[1]}`, at: String(row[0] ?? '') }, { replace: params.has('event') }),
+    [change, params],
+  )
   const close = useCallback(() => change({ event: null, at: null }, { replace: true }), [change])
   const isWide = useMedia('(min-width: 1180px)')
 
@@ -57,7 +75,15 @@ export function SearchPage() {
     return (
       <>
         <PageHead title="Search" />
-        <Empty icon="search" title="There is nothing to search yet" actions={<LinkButton look="primary" href="/captures">Put a capture in</LinkButton>}>
+        <Empty
+          icon="search"
+          title="There is nothing to search yet"
+          actions={
+            <LinkButton look="primary" href="/captures">
+              Put a capture in
+            </LinkButton>
+          }
+        >
           Events are found here as soon as a capture is loaded.
         </Empty>
       </>
@@ -72,7 +98,11 @@ export function SearchPage() {
         <div className={histogram.isOld ? 'search-time old' : 'search-time'}>
           {histogram.answer && histogram.answer.bars.length > 0 ? (
             <TimeBars answer={histogram.answer} height={112} onRange={(from, to) => change({ from, to })} />
-          ) : histogram.error ? null : histogram.answer ? <p className="none">Nothing over time</p> : <Skeleton height={132} />}
+          ) : histogram.error ? null : histogram.answer ? (
+            <p className="none">Nothing over time</p>
+          ) : (
+            <Skeleton height={132} />
+          )}
         </div>
         <div className="results-bar">
           <p className="results-count" role="status">
@@ -80,18 +110,44 @@ export function SearchPage() {
             {pages.last && <span className="faint num">first rows in {formatMs(pages.firstMs)}</span>}
           </p>
           <div className="results-tools">
-            <select aria-label="Order" value={order} onChange={({ target }) => change({ order: target.value === 'oldest' ? 'oldest' : null, event: null, at: null })}>
+            <select
+              aria-label="Order"
+              value={order}
+              onChange={({ target }) =>
+                change({ order: target.value === 'oldest' ? 'oldest' : null, event: null, at: null })
+              }
+            >
               <option value="newest">Newest first</option>
               <option value="oldest">Oldest first</option>
             </select>
-            <ColumnPicker known={known} shown={shown} isChosen={chosen !== undefined} apply={(cols) => change({ cols: cols?.join(',') })} />
-            <LinkButton href={hrefWith('/sql', { sql: sqlOf(filter, shown, order) })} icon="sql">As SQL</LinkButton>
+            <ColumnPicker
+              known={known}
+              shown={shown}
+              isChosen={chosen !== undefined}
+              apply={(cols) => change({ cols: cols?.join(',') })}
+            />
+            <LinkButton href={hrefWith('/sql', { sql: sqlOf(filter, shown, order) })} icon="sql">
+              As SQL
+            </LinkButton>
           </div>
         </div>
-        {pages.last?.warnings.map((text) => <Notice key={text} tone="warn">{text}</Notice>)}
+        {pages.last?.warnings.map((text) => (
+          <Notice key={text} tone="warn">
+            {text}
+          </Notice>
+        ))}
         <Results pages={pages} isMixed={isMixed && !chosen} shown={shown} opened={event} open={open} />
       </div>
-      {event && <EventPanel key={event} place={event} time={params.get('at')} filter={filter} isBeside={isWide} onClose={close} />}
+      {event && (
+        <EventPanel
+          key={event}
+          place={event}
+          time={params.get('at')}
+          filter={filter}
+          isBeside={isWide}
+          onClose={close}
+        />
+      )}
     </div>
   )
 }
@@ -113,9 +169,18 @@ interface Pages {
 }
 
 /** Page after page of one search; a new search begins anew, with the old rows still shown until the first new ones are there. */
-function usePages(key: string | undefined, filter: Filter, order: 'newest' | 'oldest', columns: readonly string[]): Pages {
+function usePages(
+  key: string | undefined,
+  filter: Filter,
+  order: 'newest' | 'oldest',
+  columns: readonly string[],
+): Pages {
   const [turn, setTurn] = useState(0)
-  const [state, setState] = useState<{ key: string; rows: Row[]; last?: SearchAnswer; firstMs: number }>({ key: '', rows: [], firstMs: 0 })
+  const [state, setState] = useState<{ key: string; rows: Row[]; last?: SearchAnswer; firstMs: number }>({
+    key: '',
+    rows: [],
+    firstMs: 0,
+  })
   const [error, setError] = useState<string>()
   const [isAsking, setAsking] = useState(false)
   const fetchPage = (after: string | null, signal?: AbortSignal) =>
@@ -150,7 +215,9 @@ function usePages(key: string | undefined, filter: Filter, order: 'newest' | 'ol
     if (!next || isAsking || state.key !== key || state.rows.length >= MOST_ROWS) return
     setAsking(true)
     fetchPage(next)
-      .then((last) => setState((old) => (old.last?.next === next ? { ...old, rows: [...old.rows, ...last.rows], last } : old)))
+      .then((last) =>
+        setState((old) => (old.last?.next === next ? { ...old, rows: [...old.rows, ...last.rows], last } : old)),
+      )
       .catch((reason: unknown) => setError(messageOf(reason)))
       .finally(() => setAsking(false))
   }
@@ -182,7 +249,11 @@ function Results({ pages, isMixed, shown, opened, open }: ResultsProps) {
   if (error) return <Failed error={error} again={pages.again} />
   if (!last) return <Skeleton lines={12} />
   if (rows.length === 0 && last.next === null) {
-    return <Empty icon="search" title="Nothing fits">Choose a longer time, other words or fewer conditions.</Empty>
+    return (
+      <Empty icon="search" title="Nothing fits">
+        Choose a longer time, other words or fewer conditions.
+      </Empty>
+    )
   }
   const foot = <Foot pages={pages} />
   if (isNarrow) {
@@ -215,24 +286,56 @@ function Results({ pages, isMixed, shown, opened, open }: ResultsProps) {
 
 function Foot({ pages: { rows, last, isAsking, more } }: { pages: Pages }) {
   if (!last) return null
-  if (rows.length >= MOST_ROWS) return <>The first {formatCount(rows.length)} are shown; narrow the search, or take it to SQL.</>
+  if (rows.length >= MOST_ROWS)
+    return <>The first {formatCount(rows.length)} are shown; narrow the search, or take it to SQL.</>
   if (isAsking) return <>Looking for more…</>
   if (last.next === null) return <>{plural(rows.length, 'event')}, no more.</>
   return (
     <>
-      {formatCount(rows.length)} shown{!last.complete && `, ${formatCount(last.scanned.files)} of ${formatCount(last.scanned.of)} files looked through`}
-      <Button look="quiet" onClick={more}>{last.complete ? 'More' : 'Go on looking'}</Button>
+      {formatCount(rows.length)} shown
+      {!last.complete && `, ${formatCount(last.scanned.files)} of ${formatCount(last.scanned.of)} files looked through`}
+      <Button look="quiet" onClick={more}>
+        {last.complete ? 'More' : 'Go on looking'}
+      </Button>
     </>
   )
 }
 
 const WIDTHS: Record<string, number> = {
-  src_ip: 150, dst_ip: 150, src_port: 76, dst_port: 76, protocol: 80, service: 90, conn_state: 92, duration: 96,
-  query: 260, host: 200, uri: 280, user_agent: 280, answers: 260, server_name: 220, cipher: 260, method: 76, status_code: 92,
-  history: 120, version: 86, capture_id: 130, flow_id: 190, source: 120, mime_type: 160, sha256: 180, qtype_name: 92, rcode_name: 110,
+  src_ip: 150,
+  dst_ip: 150,
+  src_port: 76,
+  dst_port: 76,
+  protocol: 80,
+  service: 90,
+  conn_state: 92,
+  duration: 96,
+  query: 260,
+  host: 200,
+  uri: 280,
+  user_agent: 280,
+  answers: 260,
+  server_name: 220,
+  cipher: 260,
+  method: 76,
+  status_code: 92,
+  history: 120,
+  version: 86,
+  capture_id: 130,
+  flow_id: 190,
+  source: 120,
+  mime_type: 160,
+  sha256: 180,
+  qtype_name: 92,
+  rcode_name: 110,
 }
 
-function tableColumns(columns: SearchAnswer['columns'], shown: readonly string[], isMixed: boolean, open: (row: Row) => void): TableColumn<Row>[] {
+function tableColumns(
+  columns: SearchAnswer['columns'],
+  shown: readonly string[],
+  isMixed: boolean,
+  open: (row: Row) => void,
+): TableColumn<Row>[] {
   const at = (name: string) => columns.findIndex((column) => column.name === name)
   const own = shown.flatMap((name): TableColumn<Row>[] => {
     const index = at(name)
@@ -254,10 +357,19 @@ function tableColumns(columns: SearchAnswer['columns'], shown: readonly string[]
   return [
     {
       id: 'event_time',
-      title: <>Time <span className="zone">UTC</span></>,
+      title: (
+        <>
+          Time <span className="zone">UTC</span>
+        </>
+      ),
       width: 204,
       cell: (row) => (
-        <button type="button" className="row-open num" onClick={() => open(row)} aria-label={`Open the ${row[2]} event of ${formatTime(String(row[0] ?? ''), 3)} UTC`}>
+        <button
+          type="button"
+          className="row-open num"
+          onClick={() => open(row)}
+          aria-label={`Open the ${row[2]} event of ${formatTime(String(row[0] ?? ''), 3)} UTC`}
+        >
           {formatTime(row[0] as string | null, 3)}
         </button>
       ),
@@ -267,11 +379,24 @@ function tableColumns(columns: SearchAnswer['columns'], shown: readonly string[]
       id: 'log_type',
       title: 'Type',
       width: 104,
-      cell: (row) => <><Dot colour={colourOfType(row[2])} /> {String(row[2])}</>,
+      cell: (row) => (
+        <>
+          <Dot colour={colourOfType(row[2])} /> {String(row[2])}
+        </>
+      ),
     },
     ...own,
     ...(isMixed
-      ? [{ id: 'what', title: 'What', width: 260, grows: true, cell: (row: Row) => telling(columns, row), text: (row: Row) => telling(columns, row) }]
+      ? [
+          {
+            id: 'what',
+            title: 'What',
+            width: 260,
+            grows: true,
+            cell: (row: Row) => telling(columns, row),
+            text: (row: Row) => telling(columns, row),
+          },
+        ]
       : []),
   ]
 }
@@ -279,7 +404,12 @@ function tableColumns(columns: SearchAnswer['columns'], shown: readonly string[]
 function cellText(name: string, value: unknown) {
   if (value === null || value === undefined) return <span className="faint">–</span>
   if (isBytesColumn(name) && typeof value === 'number') return formatBytes(value)
-  if (typeof value === 'number') return Number.isInteger(value) ? (/port|code|_id$/.test(name) ? String(value) : formatCount(value)) : value.toPrecision(4)
+  if (typeof value === 'number')
+    return Number.isInteger(value)
+      ? /port|code|_id$/.test(name)
+        ? String(value)
+        : formatCount(value)
+      : value.toPrecision(4)
   return formatValue(value)
 }
 
@@ -295,22 +425,33 @@ function EventCard({ row, columns, open }: { row: Row; columns: SearchAnswer['co
   const value = (name: string) => row[columns.findIndex((column) => column.name === name)]
   const end = (side: 'src' | 'dst') => {
     const port = value(`${side}_port`)
-    return [value(`${side}_ip`), port].filter((each) => each !== null && each !== undefined).map(String).join(' : ')
+    return [value(`${side}_ip`), port]
+      .filter((each) => each !== null && each !== undefined)
+      .map(String)
+      .join(' : ')
   }
-  const rest = columns.slice(4).filter(({ name }, i) => !/^(src|dst)_(ip|port)$/.test(name) && row[i + 4] !== null && row[i + 4] !== undefined)
+  const rest = columns
+    .slice(4)
+    .filter(({ name }, i) => !/^(src|dst)_(ip|port)$/.test(name) && row[i + 4] !== null && row[i + 4] !== undefined)
   return (
     <li>
       <button type="button" className="card card-event" onClick={() => open(row)}>
         <span className="card-head">
-          <span><Dot colour={colourOfType(row[2])} /> <strong>{String(row[2])}</strong></span>
+          <span>
+            <Dot colour={colourOfType(row[2])} /> <strong>{String(row[2])}</strong>
+          </span>
           <span className="faint num">{formatTime(row[0] as string | null, 3)}</span>
         </span>
         {Boolean(value('src_ip') ?? value('dst_ip')) && (
-          <span className="card-ends mono"><span>{end('src') || '–'}</span> <span className="faint">→</span> <span>{end('dst') || '–'}</span></span>
+          <span className="card-ends mono">
+            <span>{end('src') || '–'}</span> <span className="faint">→</span> <span>{end('dst') || '–'}</span>
+          </span>
         )}
         <span className="card-rest">
           {rest.slice(0, 5).map(({ name }) => (
-            <span key={name}><span className="faint">{name}</span> {formatValue(value(name)).slice(0, 120)}</span>
+            <span key={name}>
+              <span className="faint">{name}</span> {formatValue(value(name)).slice(0, 120)}
+            </span>
           ))}
         </span>
       </button>
@@ -330,12 +471,19 @@ function ColumnPicker({ known, shown, isChosen, apply }: ColumnPickerProps) {
   const names = known.map(({ name }) => name).filter((name) => !/^(event_time|event_id|log_type)$/.test(name))
   const rank = (name: string) => (shown.includes(name) ? 0 : COMMON.includes(name) ? 1 : 2)
   const sorted = names.filter((name) => name.includes(text.trim().toLowerCase())).sort((a, b) => rank(a) - rank(b))
-  const toggle = (name: string) => apply(shown.includes(name) ? shown.filter((each) => each !== name) : [...shown, name])
+  const toggle = (name: string) =>
+    apply(shown.includes(name) ? shown.filter((each) => each !== name) : [...shown, name])
   return (
     <Popover label="Columns" icon="columns" align="end" isSet={isChosen}>
       {(close) => (
         <div className="column-picker">
-          <input type="search" aria-label="Find a column" placeholder="Find a column" value={text} onChange={({ target }) => setText(target.value)} />
+          <input
+            type="search"
+            aria-label="Find a column"
+            placeholder="Find a column"
+            value={text}
+            onChange={({ target }) => setText(target.value)}
+          />
           <fieldset className="choices">
             <legend className="hidden">Columns</legend>
             {sorted.map((name) => (
@@ -347,7 +495,14 @@ function ColumnPicker({ known, shown, isChosen, apply }: ColumnPickerProps) {
             ))}
           </fieldset>
           <div className="form-actions">
-            <Button onClick={() => { apply(null); close() }}>The usual ones</Button>
+            <Button
+              onClick={() => {
+                apply(null)
+                close()
+              }}
+            >
+              The usual ones
+            </Button>
           </div>
         </div>
       )}

@@ -3,13 +3,24 @@
 import { type FormEvent, useEffect, useMemo, useState } from 'react'
 import type { SqlRun, SqlSchema } from '../../api/contract.ts'
 import { ask, hrefOf } from '../lib/api.ts'
-import { formatCount, formatMs, formatMoment, formatValue, isNumberType, isTimeType, plural } from '../lib/format.ts'
+import { formatCount, formatMoment, formatMs, formatValue, isNumberType, isTimeType, plural } from '../lib/format.ts'
 import { useIsNarrow, useTitle } from '../lib/hooks.ts'
 import { useChangeParams, useParams } from '../lib/router.tsx'
 import { useSchema } from '../lib/schema.ts'
 import { type Running, useSqlRun } from '../lib/sql-runs.ts'
 import { useAsk } from '../lib/use-ask.ts'
-import { Badge, Button, Dialog, Empty, Failed, Field, LinkButton, Notice, PageHead, Skeleton } from '../parts/basics.tsx'
+import {
+  Badge,
+  Button,
+  Dialog,
+  Empty,
+  Failed,
+  Field,
+  LinkButton,
+  Notice,
+  PageHead,
+  Skeleton,
+} from '../parts/basics.tsx'
 import { DataTable, type TableColumn } from '../parts/data-table.tsx'
 import { Icon } from '../parts/icons.tsx'
 import { ResultChart } from '../parts/result-chart.tsx'
@@ -41,7 +52,8 @@ export function SqlPage() {
   const run = async () => {
     if (text.trim() === '') return
     const id = await running.start(text)
-    if (id) change({ sql: text.length <= LINK_CHARACTERS ? text : null, run: id }, { replace: params.get('sql') === text })
+    if (id)
+      change({ sql: text.length <= LINK_CHARACTERS ? text : null, run: id }, { replace: params.get('sql') === text })
     setTurn((n) => n + 1)
   }
   const use = (sql: string) => {
@@ -52,19 +64,37 @@ export function SqlPage() {
     <>
       <PageHead title="SQL" about="One statement that reads the tables: DuckDB's SQL, times in UTC." />
       <div className="sql-page">
-        <SidePanel schema={schema.answer} schemaError={schema.error} use={use} insert={(name) => setText(`${text}${/\s$|^$/.test(text) ? '' : ' '}${name}`)} turn={turn} />
+        <SidePanel
+          schema={schema.answer}
+          schemaError={schema.error}
+          use={use}
+          insert={(name) => setText(`${text}${/\s$|^$/.test(text) ? '' : ' '}${name}`)}
+          turn={turn}
+        />
         <div className="sql-main">
           <section className="panel panel-flush sql-box" aria-label="Query">
-            <SqlEditor text={text} schema={schema.answer} error={running.run?.error ?? null} onChange={setText} onRun={() => void run()} />
+            <SqlEditor
+              text={text}
+              schema={schema.answer}
+              error={running.run?.error ?? null}
+              onChange={setText}
+              onRun={() => void run()}
+            />
             <div className="sql-bar">
               {running.isRunning ? (
-                <Button look="danger" icon="stop" onClick={running.cancel}>Stop</Button>
+                <Button look="danger" icon="stop" onClick={running.cancel}>
+                  Stop
+                </Button>
               ) : (
-                <Button look="primary" icon="play" disabled={text.trim() === ''} onClick={() => void run()}>Run</Button>
+                <Button look="primary" icon="play" disabled={text.trim() === ''} onClick={() => void run()}>
+                  Run
+                </Button>
               )}
               <kbd className="only-wide">Ctrl Enter</kbd>
               <span className="grow" />
-              <Button icon="save" disabled={text.trim() === ''} onClick={() => setSaving(true)}>Save</Button>
+              <Button icon="save" disabled={text.trim() === ''} onClick={() => setSaving(true)}>
+                Save
+              </Button>
             </div>
           </section>
           <Result running={running} view={view} hasText={text.trim() !== ''} />
@@ -93,7 +123,9 @@ function Result({ running, view, hasText }: { running: Running; view: 'table' | 
     if (isRunning) return <Skeleton lines={6} />
     return (
       <Empty icon="sql" title={hasText ? 'Not run yet' : 'Write a query, or begin with an example'}>
-        {hasText ? 'Ctrl Enter runs it.' : 'Tables and their columns are in the schema; the editor completes their names.'}
+        {hasText
+          ? 'Ctrl Enter runs it.'
+          : 'Tables and their columns are in the schema; the editor completes their names.'}
       </Empty>
     )
   }
@@ -106,26 +138,52 @@ function Result({ running, view, hasText }: { running: Running; view: 'table' | 
         <fieldset className="segments">
           <legend className="hidden">Show as</legend>
           {(['table', 'chart'] as const).map((each) => (
-            <button key={each} type="button" aria-pressed={view === each} onClick={() => change({ view: each === 'chart' ? each : null }, { replace: true })}>
+            <button
+              key={each}
+              type="button"
+              aria-pressed={view === each}
+              onClick={() => change({ view: each === 'chart' ? each : null }, { replace: true })}
+            >
               <Icon name={each} /> {each === 'table' ? 'Table' : 'Chart'}
             </button>
           ))}
         </fieldset>
         <p className="result-facts" role="status">
           <strong className="num">{plural(run.rows, 'row')}</strong>{' '}
-          <span className="faint num">{run.state === 'running' ? 'so far, ' : 'in '}{formatMs(run.elapsedMs)}</span>
-          {run.truncated && <Badge tone="warn" title="An export has all rows">cut off</Badge>}
+          <span className="faint num">
+            {run.state === 'running' ? 'so far, ' : 'in '}
+            {formatMs(run.elapsedMs)}
+          </span>
+          {run.truncated && (
+            <Badge tone="warn" title="An export has all rows">
+              cut off
+            </Badge>
+          )}
         </p>
         <div className="result-tools">
           {FORMATS.map((format) => (
-            <LinkButton key={format} icon="download" look="quiet" isDownload href={hrefOf('GET /api/sql/runs/:id/export', { params: { id: run.id }, query: { format } })}>
+            <LinkButton
+              key={format}
+              icon="download"
+              look="quiet"
+              isDownload
+              href={hrefOf('GET /api/sql/runs/:id/export', { params: { id: run.id }, query: { format } })}
+            >
               {{ csv: 'CSV', ndjson: 'NDJSON', parquet: 'Parquet' }[format]}
             </LinkButton>
           ))}
         </div>
       </div>
-      {run.warnings.map((text) => <Notice key={text} tone="warn">{text}</Notice>)}
-      {view === 'table' ? <ResultTable running={running} run={run} /> : <ResultChart columns={run.columns} rows={rows} total={run.rows} />}
+      {run.warnings.map((text) => (
+        <Notice key={text} tone="warn">
+          {text}
+        </Notice>
+      ))}
+      {view === 'table' ? (
+        <ResultTable running={running} run={run} />
+      ) : (
+        <ResultChart columns={run.columns} rows={rows} total={run.rows} />
+      )}
     </section>
   )
 }
@@ -133,7 +191,14 @@ function Result({ running, view, hasText }: { running: Running; view: 'table' | 
 function RunFailed({ error: { message, line, column } }: { error: NonNullable<SqlRun['error']> }) {
   return (
     <Notice tone="bad">
-      {line !== null && <p><strong>Line {line}{column !== null && `, column ${column}`}</strong></p>}
+      {line !== null && (
+        <p>
+          <strong>
+            Line {line}
+            {column !== null && `, column ${column}`}
+          </strong>
+        </p>
+      )}
       <pre className="error-text">{message}</pre>
     </Notice>
   )
@@ -154,6 +219,7 @@ function ResultTable({ running, run }: { running: Running; run: SqlRun }) {
   const isNarrow = useIsNarrow()
   const { rows, more } = running
   const { columns } = run
+  // biome-ignore lint/correctness/useExhaustiveDependencies: widths follow from the first rows, and must not jump later
   const table = useMemo(
     () =>
       (columns ?? []).map(({ name, type }, i): TableColumn<Row> => {
@@ -169,17 +235,40 @@ function ResultTable({ running, run }: { running: Running; run: SqlRun }) {
           text: (row) => (isTimeType(type) && row[i] ? `${formatValue(row[i])} UTC` : formatValue(row[i])),
         }
       }),
-    // biome-ignore lint/correctness/useExhaustiveDependencies: widths follow from the first rows, and must not jump later
     [columns, rows.length > 0, isNarrow],
   )
-  if (run.rows === 0 && run.state === 'done') return <Empty icon="table" title="No rows">The query was right, and found nothing.</Empty>
-  const foot = rows.length < run.rows ? <>{formatCount(rows.length)} of {formatCount(run.rows)} fetched; scroll for more</> : undefined
-  return <DataTable label="Result" columns={table} rows={rows} keyOf={(_, i) => String(i)} rowHeight={30} maxHeight={560} onEnd={more} foot={foot} />
+  if (run.rows === 0 && run.state === 'done')
+    return (
+      <Empty icon="table" title="No rows">
+        The query was right, and found nothing.
+      </Empty>
+    )
+  const foot =
+    rows.length < run.rows ? (
+      <>
+        {formatCount(rows.length)} of {formatCount(run.rows)} fetched; scroll for more
+      </>
+    ) : undefined
+  return (
+    <DataTable
+      label="Result"
+      columns={table}
+      rows={rows}
+      keyOf={(_, i) => String(i)}
+      rowHeight={30}
+      maxHeight={560}
+      onEnd={more}
+      foot={foot}
+    />
+  )
 }
 
 function cellOf(value: unknown, type: string) {
   if (value === null || value === undefined) return <span className="faint">NULL</span>
-  if (typeof value === 'number' && isNumberType(type)) return Number.isInteger(value) ? String(value) : value.toLocaleString('en-US', { maximumSignificantDigits: 6, useGrouping: false })
+  if (typeof value === 'number' && isNumberType(type))
+    return Number.isInteger(value)
+      ? String(value)
+      : value.toLocaleString('en-US', { maximumSignificantDigits: 6, useGrouping: false })
   return formatValue(value)
 }
 
@@ -201,25 +290,39 @@ function SidePanel({ schema, schemaError, use, insert, turn }: SidePanelProps) {
       <fieldset className="segments segments-wide">
         <legend className="hidden">Show</legend>
         {SIDES.map((each) => (
-          <button key={each} type="button" aria-pressed={side === each} onClick={() => change({ side: each === side && isNarrow ? null : each }, { replace: true })}>
+          <button
+            key={each}
+            type="button"
+            aria-pressed={side === each}
+            onClick={() => change({ side: each === side && isNarrow ? null : each }, { replace: true })}
+          >
             {SIDE_NAMES[each]}
           </button>
         ))}
       </fieldset>
       {side && (
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard
-        <div className="side-list" tabIndex={0} role="region" aria-label={SIDE_NAMES[side]}>
-          {side === 'schema' && (schemaError ? <Failed error={schemaError} /> : <SchemaTree schema={schema} insert={insert} use={use} />)}
+        <section className="side-list" tabIndex={0} aria-label={SIDE_NAMES[side]}>
+          {side === 'schema' &&
+            (schemaError ? <Failed error={schemaError} /> : <SchemaTree schema={schema} insert={insert} use={use} />)}
           {side === 'examples' && <Examples use={use} />}
           {side === 'saved' && <Saved use={use} turn={turn} />}
           {side === 'history' && <History use={use} turn={turn} />}
-        </div>
+        </section>
       )}
     </section>
   )
 }
 
-function SchemaTree({ schema, insert, use }: { schema: SqlSchema | undefined; insert(name: string): void; use(sql: string): void }) {
+function SchemaTree({
+  schema,
+  insert,
+  use,
+}: {
+  schema: SqlSchema | undefined
+  insert(name: string): void
+  use(sql: string): void
+}) {
   if (!schema) return <Skeleton lines={8} />
   return (
     <ul className="schema">
@@ -231,13 +334,21 @@ function SchemaTree({ schema, insert, use }: { schema: SqlSchema | undefined; in
               {rows !== null && <span className="faint num">{formatCount(rows)}</span>}
             </summary>
             <div className="schema-tools">
-              <button type="button" className="text-button" onClick={() => use(`SELECT *\nFROM ${name}\nLIMIT 100`)}>first 100 rows</button>
+              <button type="button" className="text-button" onClick={() => use(`SELECT *\nFROM ${name}\nLIMIT 100`)}>
+                first 100 rows
+              </button>
             </div>
             <ul>
               {columns.map((column) => (
                 <li key={column.name}>
-                  <button type="button" className="schema-column" title={`Put ${column.name} into the query`} onClick={() => insert(column.name)}>
-                    <span className="mono cut">{column.name}</span> <span className="faint">{column.type.toLowerCase()}</span>
+                  <button
+                    type="button"
+                    className="schema-column"
+                    title={`Put ${column.name} into the query`}
+                    onClick={() => insert(column.name)}
+                  >
+                    <span className="mono cut">{column.name}</span>{' '}
+                    <span className="faint">{column.type.toLowerCase()}</span>
                   </button>
                 </li>
               ))}
@@ -272,7 +383,8 @@ function Saved({ use, turn }: { use(sql: string): void; turn: number }) {
   const remove = (id: number) => ask('DELETE /api/sql/saved/:id', { params: { id } }).then(again, sayError)
   if (error) return <Failed error={error} />
   if (!answer) return <Skeleton lines={4} />
-  if (answer.queries.length === 0) return <p className="none">None yet. Save under the editor keeps a query here, for everybody.</p>
+  if (answer.queries.length === 0)
+    return <p className="none">None yet. Save under the editor keeps a query here, for everybody.</p>
   return (
     <ul className="queries">
       {answer.queries.map(({ id, name, about, sql, user }) => (
@@ -300,7 +412,8 @@ function History({ use, turn }: { use(sql: string): void; turn: number }) {
           <button type="button" className="query" onClick={() => use(sql)} title={sql}>
             <span className="mono query-text">{sql}</span>
             <span className="sub">
-              {outcome === 'done' ? `${plural(rows ?? 0, 'row')} in ${formatMs(elapsedMs ?? 0)}` : outcome}, {formatMoment(at)}
+              {outcome === 'done' ? `${plural(rows ?? 0, 'row')} in ${formatMs(elapsedMs ?? 0)}` : outcome},{' '}
+              {formatMoment(at)}
             </span>
           </button>
         </li>
@@ -323,14 +436,25 @@ function SaveDialog({ sql, onClose, onSaved }: { sql: string; onClose(): void; o
     <Dialog title="Save this query" onClose={onClose}>
       <form onSubmit={submit} className="stack">
         <Field label="Name" hint="One of the same name is replaced.">
-          {(id) => <input id={id} required maxLength={200} value={name} onChange={({ target }) => setName(target.value)} autoFocus />}
+          {(id) => (
+            <input
+              id={id}
+              required
+              maxLength={200}
+              value={name}
+              onChange={({ target }) => setName(target.value)}
+              autoFocus
+            />
+          )}
         </Field>
         <Field label="What it tells">
           {(id) => <input id={id} maxLength={2000} value={about} onChange={({ target }) => setAbout(target.value)} />}
         </Field>
         <div className="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" type="submit">Save</Button>
+          <Button look="primary" type="submit">
+            Save
+          </Button>
         </div>
       </form>
     </Dialog>

@@ -4,12 +4,39 @@ import { type FormEvent, useEffect, useState } from 'react'
 import type { Computer, Employee, ImportAnswer, Indicator, WatchHit, WatchKind } from '../../api/contract.ts'
 import { ask, messageOf } from '../lib/api.ts'
 import { type Filter, searchHref } from '../lib/filter.ts'
-import { formatBytes, formatCount, formatMoment, formatValue, isBytesColumn, isNumberType, isTimeType, plural, shortHash } from '../lib/format.ts'
+import {
+  formatBytes,
+  formatCount,
+  formatMoment,
+  formatValue,
+  isBytesColumn,
+  isNumberType,
+  isTimeType,
+  plural,
+  shortHash,
+} from '../lib/format.ts'
 import { useSettled, useTitle } from '../lib/hooks.ts'
 import { useLive } from '../lib/live.ts'
 import { hrefWith, Link, useChangeParams, useParams } from '../lib/router.tsx'
 import { useAsk } from '../lib/use-ask.ts'
-import { Badge, Button, Confirm, Cut, Dialog, Empty, Failed, Field, LinkButton, Meter, Notice, PageHead, Panel, Skeleton, TabLinks, Time } from '../parts/basics.tsx'
+import {
+  Badge,
+  Button,
+  Confirm,
+  Cut,
+  Dialog,
+  Empty,
+  Failed,
+  Field,
+  LinkButton,
+  Meter,
+  Notice,
+  PageHead,
+  Panel,
+  Skeleton,
+  TabLinks,
+  Time,
+} from '../parts/basics.tsx'
 import { say, sayError } from '../parts/toasts.tsx'
 
 const VIEWS = ['hits', 'report', 'employees', 'computers', 'indicators'] as const
@@ -26,7 +53,11 @@ export function WatchPage() {
       <PageHead
         title="Watch lists"
         about="People by their computers, and indicators. New traffic is compared with them as it is loaded."
-        actions={<Button look="primary" icon="captures" onClick={() => setImporting(true)}>Import</Button>}
+        actions={
+          <Button look="primary" icon="captures" onClick={() => setImporting(true)}>
+            Import
+          </Button>
+        }
       />
       <RescanNotice turn={turn} />
       <Panel flush>
@@ -50,7 +81,13 @@ export function WatchPage() {
         {view === 'computers' && <Computers turn={turn} changed={changed} openImport={() => setImporting(true)} />}
         {view === 'indicators' && <Indicators turn={turn} changed={changed} openImport={() => setImporting(true)} />}
       </Panel>
-      {isImporting && <ImportDialog first={view === 'computers' || view === 'indicators' ? view : 'employees'} onClose={() => setImporting(false)} onDone={changed} />}
+      {isImporting && (
+        <ImportDialog
+          first={view === 'computers' || view === 'indicators' ? view : 'employees'}
+          onClose={() => setImporting(false)}
+          onDone={changed}
+        />
+      )}
     </>
   )
 }
@@ -66,7 +103,9 @@ function RescanNotice({ turn }: { turn: number }) {
   if (isRunning) {
     return (
       <Notice>
-        <p>What is loaded is compared with the lists: {formatCount(answer.files)} of {formatCount(answer.of)} files</p>
+        <p>
+          What is loaded is compared with the lists: {formatCount(answer.files)} of {formatCount(answer.of)} files
+        </p>
         <Meter value={answer.of === 0 ? 0 : answer.files / answer.of} label="Files compared" />
       </Notice>
     )
@@ -78,7 +117,14 @@ function RescanNotice({ turn }: { turn: number }) {
         ? `Last rescan ${formatMoment(answer.finishedAt)}: ${plural(answer.rewritten, 'file')} changed.`
         : 'Changes of the lists apply to what is loaded from now on.'
   return (
-    <Notice tone={answer.state === 'failed' ? 'bad' : 'neutral'} actions={<Button icon="again" onClick={() => void start()}>Rescan what is loaded</Button>}>
+    <Notice
+      tone={answer.state === 'failed' ? 'bad' : 'neutral'}
+      actions={
+        <Button icon="again" onClick={() => void start()}>
+          Rescan what is loaded
+        </Button>
+      }
+    >
       {last}
     </Notice>
   )
@@ -118,9 +164,19 @@ function Hits({ openImport }: { openImport(): void }) {
       <Empty
         icon="watch"
         title={isChosen ? 'No such hit' : 'Nothing was found yet'}
-        actions={isChosen ? <Button onClick={() => change({ employee: null, list: null })}>All hits</Button> : <Button look="primary" onClick={openImport}>Import a list</Button>}
+        actions={
+          isChosen ? (
+            <Button onClick={() => change({ employee: null, list: null })}>All hits</Button>
+          ) : (
+            <Button look="primary" onClick={openImport}>
+              Import a list
+            </Button>
+          )
+        }
       >
-        {isChosen ? undefined : 'Import employees and their computers, or indicators. What is loaded from then on is compared with them; a rescan compares what is loaded already.'}
+        {isChosen
+          ? undefined
+          : 'Import employees and their computers, or indicators. What is loaded from then on is compared with them; a rescan compares what is loaded already.'}
       </Empty>
     )
   }
@@ -128,8 +184,22 @@ function Hits({ openImport }: { openImport(): void }) {
     <>
       {isChosen && (
         <ul className="chips">
-          {employee && <li className="chip"><span>Employee {employee}</span><button type="button" aria-label="All employees" onClick={() => change({ employee: null })}>×</button></li>}
-          {list && <li className="chip"><span>List {list}</span><button type="button" aria-label="All lists" onClick={() => change({ list: null })}>×</button></li>}
+          {employee && (
+            <li className="chip">
+              <span>Employee {employee}</span>
+              <button type="button" aria-label="All employees" onClick={() => change({ employee: null })}>
+                ×
+              </button>
+            </li>
+          )}
+          {list && (
+            <li className="chip">
+              <span>List {list}</span>
+              <button type="button" aria-label="All lists" onClick={() => change({ list: null })}>
+                ×
+              </button>
+            </li>
+          )}
         </ul>
       )}
       <ScrollTable label="Hits, newest first">
@@ -139,7 +209,9 @@ function Hits({ openImport }: { openImport(): void }) {
             <th scope="col">Who or which list</th>
             <th scope="col">Why</th>
             <th scope="col">Log type</th>
-            <th scope="col" className="num">Rows</th>
+            <th scope="col" className="num">
+              Rows
+            </th>
             <th scope="col">Traffic of</th>
             <th scope="col">Capture</th>
           </tr>
@@ -147,19 +219,39 @@ function Hits({ openImport }: { openImport(): void }) {
         <tbody>
           {answer.hits.map((hit) => (
             <tr key={hit.id}>
-              <td><Time iso={hit.at} /></td>
+              <td>
+                <Time iso={hit.at} />
+              </td>
               <th scope="row">
                 {hit.employee === null ? (
-                  <button type="button" className="text-button" onClick={() => change({ list: hit.list })}>{hit.list}</button>
+                  <button type="button" className="text-button" onClick={() => change({ list: hit.list })}>
+                    {hit.list}
+                  </button>
                 ) : (
-                  <button type="button" className="text-button" onClick={() => change({ employee: hit.employee })}>{hit.employeeName || hit.employee}</button>
+                  <button type="button" className="text-button" onClick={() => change({ employee: hit.employee })}>
+                    {hit.employeeName || hit.employee}
+                  </button>
                 )}
               </th>
-              <td><Cut text={hit.reason} /></td>
-              <td><Link href={hitHref(hit)}>{hit.logType}</Link></td>
+              <td>
+                <Cut text={hit.reason} />
+              </td>
+              <td>
+                <Link href={hitHref(hit)}>{hit.logType}</Link>
+              </td>
               <td className="num">{formatCount(hit.rows)}</td>
-              <td><Time iso={hit.firstTime} /></td>
-              <td>{hit.captureId ? <Link href={`/captures/${hit.captureId}`} className="mono">{shortHash(hit.captureId)}</Link> : <span className="faint">–</span>}</td>
+              <td>
+                <Time iso={hit.firstTime} />
+              </td>
+              <td>
+                {hit.captureId ? (
+                  <Link href={`/captures/${hit.captureId}`} className="mono">
+                    {shortHash(hit.captureId)}
+                  </Link>
+                ) : (
+                  <span className="faint">–</span>
+                )}
+              </td>
             </tr>
           ))}
         </tbody>
@@ -175,32 +267,55 @@ function Report() {
   const params = useParams()
   const change = useChangeParams()
   const by = (Object.keys(BY) as By[]).find((each) => each === params.get('by')) ?? 'employee'
-  const { answer, error, again } = useAsk(`report ${by}`, (signal) => ask('GET /api/watch/report', { query: { by }, signal }))
+  const { answer, error, again } = useAsk(`report ${by}`, (signal) =>
+    ask('GET /api/watch/report', { query: { by }, signal }),
+  )
   return (
     <>
       <div className="panel-tools">
         <fieldset className="segments">
           <legend className="hidden">Sum up</legend>
           {(Object.keys(BY) as By[]).map((each) => (
-            <button key={each} type="button" aria-pressed={each === by} onClick={() => change({ by: each === 'employee' ? null : each })}>{BY[each]}</button>
+            <button
+              key={each}
+              type="button"
+              aria-pressed={each === by}
+              onClick={() => change({ by: each === 'employee' ? null : each })}
+            >
+              {BY[each]}
+            </button>
           ))}
         </fieldset>
-        <LinkButton icon="sql" href={hrefWith('/sql', { sql: 'SELECT *\nFROM watched_traffic\nLIMIT 100' })}>As SQL</LinkButton>
+        <LinkButton icon="sql" href={hrefWith('/sql', { sql: 'SELECT *\nFROM watched_traffic\nLIMIT 100' })}>
+          As SQL
+        </LinkButton>
       </div>
       {error && <Failed error={error} again={again} />}
       {!answer && !error && <Skeleton lines={6} />}
-      {answer?.rows.length === 0 && <Empty icon="watch" title="No watched traffic">Nothing that is loaded fits an employee who is watched, or an indicator.</Empty>}
+      {answer?.rows.length === 0 && (
+        <Empty icon="watch" title="No watched traffic">
+          Nothing that is loaded fits an employee who is watched, or an indicator.
+        </Empty>
+      )}
       {answer && answer.rows.length > 0 && (
         <ScrollTable label={`Watched traffic, ${BY[by].toLowerCase()}`}>
           <thead>
-            <tr>{answer.columns.map(({ name, type }) => <th key={name} scope="col" className={isNumberType(type) ? 'num' : undefined}>{name}</th>)}</tr>
+            <tr>
+              {answer.columns.map(({ name, type }) => (
+                <th key={name} scope="col" className={isNumberType(type) ? 'num' : undefined}>
+                  {name}
+                </th>
+              ))}
+            </tr>
           </thead>
           <tbody>
             {answer.rows.map((row, i) => (
               // biome-ignore lint/suspicious/noArrayIndexKey: groups of a report have no other name
               <tr key={i}>
                 {answer.columns.map(({ name, type }, c) => (
-                  <td key={name} className={isNumberType(type) ? 'num' : undefined}>{reportCell(name, type, row[c])}</td>
+                  <td key={name} className={isNumberType(type) ? 'num' : undefined}>
+                    {reportCell(name, type, row[c])}
+                  </td>
                 ))}
               </tr>
             ))}
@@ -229,7 +344,9 @@ function Employees({ turn, changed, openImport }: ListProps) {
   const settled = useSettled(text, 250)
   const [edited, setEdited] = useState<Employee | 'new'>()
   const [removed, setRemoved] = useState<Employee>()
-  const { answer, error, again } = useAsk(`employees ${settled} ${turn}`, (signal) => ask('GET /api/watch/employees', { query: { text: settled, limit: 1000 }, signal }))
+  const { answer, error, again } = useAsk(`employees ${settled} ${turn}`, (signal) =>
+    ask('GET /api/watch/employees', { query: { text: settled, limit: 1000 }, signal }),
+  )
   const put = (body: Employee) =>
     ask('PUT /api/watch/employees', { body }).then(() => {
       setEdited(undefined)
@@ -240,7 +357,11 @@ function Employees({ turn, changed, openImport }: ListProps) {
       <Tools text={text} setText={setText} total={answer?.total} what="employee" add={() => setEdited('new')} />
       {error && <Failed error={error} again={again} />}
       {!answer && !error && <Skeleton lines={6} />}
-      {answer?.employees.length === 0 && <NoEntries isChosen={settled !== ''} openImport={openImport} what="employees">A key and a name each; only those who are watched are looked for.</NoEntries>}
+      {answer?.employees.length === 0 && (
+        <NoEntries isChosen={settled !== ''} openImport={openImport} what="employees">
+          A key and a name each; only those who are watched are looked for.
+        </NoEntries>
+      )}
       {answer && answer.employees.length > 0 && (
         <ScrollTable label="Employees">
           <thead>
@@ -248,40 +369,75 @@ function Employees({ turn, changed, openImport }: ListProps) {
               <th scope="col">Name</th>
               <th scope="col">Key</th>
               <th scope="col">Watched</th>
-              <th scope="col" className="num">Computers</th>
-              <th scope="col"><span className="hidden">Change</span></th>
+              <th scope="col" className="num">
+                Computers
+              </th>
+              <th scope="col">
+                <span className="hidden">Change</span>
+              </th>
             </tr>
           </thead>
           <tbody>
             {answer.employees.map((each) => (
               <tr key={each.key}>
-                <th scope="row"><Cut text={each.name || each.key} /></th>
+                <th scope="row">
+                  <Cut text={each.name || each.key} />
+                </th>
                 <td className="mono">{each.key}</td>
                 <td>
                   <label className="switch">
-                    <input type="checkbox" role="switch" checked={each.watched} aria-label={`${each.name || each.key} is watched`} onChange={() => void put({ key: each.key, name: each.name, watched: !each.watched }).catch(sayError)} />
+                    <input
+                      type="checkbox"
+                      role="switch"
+                      checked={each.watched}
+                      aria-checked={each.watched}
+                      aria-label={`${each.name || each.key} is watched`}
+                      onChange={() =>
+                        void put({ key: each.key, name: each.name, watched: !each.watched }).catch(sayError)
+                      }
+                    />
                     <span>{each.watched ? 'yes' : 'no'}</span>
                   </label>
                 </td>
-                <td className="num">{each.computers === 0 ? <span className="faint">0</span> : formatCount(each.computers)}</td>
+                <td className="num">
+                  {each.computers === 0 ? <span className="faint">0</span> : formatCount(each.computers)}
+                </td>
                 <td className="row-tools">
                   <Link href={hrefWith('/watch', { employee: each.key })}>Hits</Link>
-                  <Button look="quiet" icon="edit" aria-label={`Change ${each.name || each.key}`} onClick={() => setEdited(each)} />
-                  <Button look="quiet" icon="trash" aria-label={`Remove ${each.name || each.key}`} onClick={() => setRemoved(each)} />
+                  <Button
+                    look="quiet"
+                    icon="edit"
+                    aria-label={`Change ${each.name || each.key}`}
+                    onClick={() => setEdited(each)}
+                  />
+                  <Button
+                    look="quiet"
+                    icon="trash"
+                    aria-label={`Remove ${each.name || each.key}`}
+                    onClick={() => setRemoved(each)}
+                  />
                 </td>
               </tr>
             ))}
           </tbody>
         </ScrollTable>
       )}
-      {edited && <EmployeeDialog employee={edited === 'new' ? undefined : edited} put={put} onClose={() => setEdited(undefined)} />}
+      {edited && (
+        <EmployeeDialog
+          employee={edited === 'new' ? undefined : edited}
+          put={put}
+          onClose={() => setEdited(undefined)}
+        />
+      )}
       {removed && (
         <Confirm
           title="Remove this employee?"
           action="Remove"
           isDangerous
           onClose={() => setRemoved(undefined)}
-          onConfirm={() => void ask('DELETE /api/watch/employees/:key', { params: { key: removed.key } }).then(changed, sayError)}
+          onConfirm={() =>
+            void ask('DELETE /api/watch/employees/:key', { params: { key: removed.key } }).then(changed, sayError)
+          }
         >
           <p>{removed.name || removed.key} is not looked for any more. What was found stays until a rescan.</p>
         </Confirm>
@@ -294,14 +450,20 @@ function Computers({ turn, changed, openImport }: ListProps) {
   const [text, setText] = useState('')
   const settled = useSettled(text, 250)
   const [isAdding, setAdding] = useState(false)
-  const { answer, error, again } = useAsk(`computers ${settled} ${turn}`, (signal) => ask('GET /api/watch/computers', { query: { text: settled, limit: 1000 }, signal }))
+  const { answer, error, again } = useAsk(`computers ${settled} ${turn}`, (signal) =>
+    ask('GET /api/watch/computers', { query: { text: settled, limit: 1000 }, signal }),
+  )
   const remove = (id: number) => ask('DELETE /api/watch/computers/:id', { params: { id } }).then(changed, sayError)
   return (
     <>
       <Tools text={text} setText={setText} total={answer?.total} what="computer" add={() => setAdding(true)} />
       {error && <Failed error={error} again={again} />}
       {!answer && !error && <Skeleton lines={6} />}
-      {answer?.computers.length === 0 && <NoEntries isChosen={settled !== ''} openImport={openImport} what="computers">Whose a computer is, by MAC, address or host name, and from when until when.</NoEntries>}
+      {answer?.computers.length === 0 && (
+        <NoEntries isChosen={settled !== ''} openImport={openImport} what="computers">
+          Whose a computer is, by MAC, address or host name, and from when until when.
+        </NoEntries>
+      )}
       {answer && answer.computers.length > 0 && (
         <ScrollTable label="Computers">
           <thead>
@@ -312,19 +474,42 @@ function Computers({ turn, changed, openImport }: ListProps) {
               <th scope="col">Address</th>
               <th scope="col">Host name</th>
               <th scope="col">Valid</th>
-              <th scope="col"><span className="hidden">Change</span></th>
+              <th scope="col">
+                <span className="hidden">Change</span>
+              </th>
             </tr>
           </thead>
           <tbody>
             {answer.computers.map((each) => (
               <tr key={each.id}>
-                <th scope="row" className="mono">{each.compId}</th>
-                <td><Link href={hrefWith('/watch', { employee: each.employee })}>{each.employee}</Link></td>
+                <th scope="row" className="mono">
+                  {each.compId}
+                </th>
+                <td>
+                  <Link href={hrefWith('/watch', { employee: each.employee })}>{each.employee}</Link>
+                </td>
                 <td className="mono">{each.mac ?? <span className="faint">–</span>}</td>
                 <td className="mono">{each.ip ?? <span className="faint">–</span>}</td>
-                <td><Cut text={each.hostname ?? '–'} /></td>
-                <td>{each.validFrom || each.validTo ? <><Time iso={each.validFrom} /> until <Time iso={each.validTo} /></> : <span className="faint">always</span>}</td>
-                <td className="row-tools"><Button look="quiet" icon="trash" aria-label={`Remove ${each.compId} of ${each.employee}`} onClick={() => void remove(each.id)} /></td>
+                <td>
+                  <Cut text={each.hostname ?? '–'} />
+                </td>
+                <td>
+                  {each.validFrom || each.validTo ? (
+                    <>
+                      <Time iso={each.validFrom} /> until <Time iso={each.validTo} />
+                    </>
+                  ) : (
+                    <span className="faint">always</span>
+                  )}
+                </td>
+                <td className="row-tools">
+                  <Button
+                    look="quiet"
+                    icon="trash"
+                    aria-label={`Remove ${each.compId} of ${each.employee}`}
+                    onClick={() => void remove(each.id)}
+                  />
+                </td>
               </tr>
             ))}
           </tbody>
@@ -349,17 +534,31 @@ function Indicators({ turn, changed, openImport }: ListProps) {
   const [text, setText] = useState('')
   const settled = useSettled(text, 250)
   const [isAdding, setAdding] = useState(false)
-  const { answer, error, again } = useAsk(`indicators ${settled} ${turn}`, (signal) => ask('GET /api/watch/indicators', { query: { text: settled, limit: 1000 }, signal }))
+  const { answer, error, again } = useAsk(`indicators ${settled} ${turn}`, (signal) =>
+    ask('GET /api/watch/indicators', { query: { text: settled, limit: 1000 }, signal }),
+  )
   const remove = (id: number) => ask('DELETE /api/watch/indicators/:id', { params: { id } }).then(changed, sayError)
   return (
     <>
       <Tools text={text} setText={setText} total={answer?.total} what="indicator" add={() => setAdding(true)} />
       {answer && answer.lists.length > 1 && (
-        <ul className="chips">{answer.lists.map(({ list, indicators }) => <li key={list} className="chip"><Link href={hrefWith('/watch', { list })}>{list} <span className="faint num">{formatCount(indicators)}</span></Link></li>)}</ul>
+        <ul className="chips">
+          {answer.lists.map(({ list, indicators }) => (
+            <li key={list} className="chip">
+              <Link href={hrefWith('/watch', { list })}>
+                {list} <span className="faint num">{formatCount(indicators)}</span>
+              </Link>
+            </li>
+          ))}
+        </ul>
       )}
       {error && <Failed error={error} again={again} />}
       {!answer && !error && <Skeleton lines={6} />}
-      {answer?.indicators.length === 0 && <NoEntries isChosen={settled !== ''} openImport={openImport} what="indicators">Addresses, networks, domains, hashes, JA3 and JA4 fingerprints, in as many lists as you like.</NoEntries>}
+      {answer?.indicators.length === 0 && (
+        <NoEntries isChosen={settled !== ''} openImport={openImport} what="indicators">
+          Addresses, networks, domains, hashes, JA3 and JA4 fingerprints, in as many lists as you like.
+        </NoEntries>
+      )}
       {answer && answer.indicators.length > 0 && (
         <ScrollTable label="Indicators">
           <thead>
@@ -368,17 +567,34 @@ function Indicators({ turn, changed, openImport }: ListProps) {
               <th scope="col">Kind</th>
               <th scope="col">List</th>
               <th scope="col">Note</th>
-              <th scope="col"><span className="hidden">Change</span></th>
+              <th scope="col">
+                <span className="hidden">Change</span>
+              </th>
             </tr>
           </thead>
           <tbody>
             {answer.indicators.map((each) => (
               <tr key={each.id}>
-                <th scope="row"><Cut text={each.value} mono /></th>
-                <td><Badge>{each.kind}</Badge></td>
-                <td><Link href={hrefWith('/watch', { list: each.list })}>{each.list}</Link></td>
-                <td><Cut text={each.note} /></td>
-                <td className="row-tools"><Button look="quiet" icon="trash" aria-label={`Remove ${each.value}`} onClick={() => void remove(each.id)} /></td>
+                <th scope="row">
+                  <Cut text={each.value} mono />
+                </th>
+                <td>
+                  <Badge>{each.kind}</Badge>
+                </td>
+                <td>
+                  <Link href={hrefWith('/watch', { list: each.list })}>{each.list}</Link>
+                </td>
+                <td>
+                  <Cut text={each.note} />
+                </td>
+                <td className="row-tools">
+                  <Button
+                    look="quiet"
+                    icon="trash"
+                    aria-label={`Remove ${each.value}`}
+                    onClick={() => void remove(each.id)}
+                  />
+                </td>
               </tr>
             ))}
           </tbody>
@@ -423,17 +639,48 @@ interface ToolsProps {
 function Tools({ text, setText, total, what, add }: ToolsProps) {
   return (
     <div className="panel-tools">
-      <input type="search" aria-label={`Find ${what}s`} placeholder={`Find ${what}s`} data-search-field value={text} onChange={({ target }) => setText(target.value)} />
+      <input
+        type="search"
+        aria-label={`Find ${what}s`}
+        placeholder={`Find ${what}s`}
+        data-search-field
+        value={text}
+        onChange={({ target }) => setText(target.value)}
+      />
       {total !== undefined && <span className="faint num">{plural(total, what)}</span>}
       <span className="grow" />
-      <Button icon="plus" onClick={add}>Add</Button>
+      <Button icon="plus" onClick={add}>
+        Add
+      </Button>
     </div>
   )
 }
 
-function NoEntries({ isChosen, openImport, what, children }: { isChosen: boolean; openImport(): void; what: string; children: string }) {
+function NoEntries({
+  isChosen,
+  openImport,
+  what,
+  children,
+}: {
+  isChosen: boolean
+  openImport(): void
+  what: string
+  children: string
+}) {
   if (isChosen) return <Empty icon="watch" title={`No such ${what}`} />
-  return <Empty icon="watch" title={`There are no ${what} yet`} actions={<Button look="primary" onClick={openImport}>Import a file</Button>}>{children}</Empty>
+  return (
+    <Empty
+      icon="watch"
+      title={`There are no ${what} yet`}
+      actions={
+        <Button look="primary" onClick={openImport}>
+          Import a file
+        </Button>
+      }
+    >
+      {children}
+    </Empty>
+  )
 }
 
 interface FormProps {
@@ -456,33 +703,90 @@ function FormDialog({ title, onClose, submit, children }: FormProps) {
         {error && <Notice tone="bad">{error}</Notice>}
         <div className="dialog-actions">
           <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" type="submit">Save</Button>
+          <Button look="primary" type="submit">
+            Save
+          </Button>
         </div>
       </form>
     </Dialog>
   )
 }
 
-function EmployeeDialog({ employee, put, onClose }: { employee: Employee | undefined; put(body: Employee): Promise<unknown>; onClose(): void }) {
+function EmployeeDialog({
+  employee,
+  put,
+  onClose,
+}: {
+  employee: Employee | undefined
+  put(body: Employee): Promise<unknown>
+  onClose(): void
+}) {
   const [key, setKey] = useState(employee?.key ?? '')
   const [name, setName] = useState(employee?.name ?? '')
   const [watched, setWatched] = useState(employee?.watched ?? true)
   return (
-    <FormDialog title={employee ? `Change ${employee.name || employee.key}` : 'Add an employee'} onClose={onClose} submit={() => put({ key: key.trim(), name: name.trim(), watched })}>
-      <Field label="Key">{(id) => <input id={id} required maxLength={256} disabled={employee !== undefined} value={key} onChange={({ target }) => setKey(target.value)} />}</Field>
-      <Field label="Name">{(id) => <input id={id} maxLength={512} value={name} onChange={({ target }) => setName(target.value)} />}</Field>
+    <FormDialog
+      title={employee ? `Change ${employee.name || employee.key}` : 'Add an employee'}
+      onClose={onClose}
+      submit={() => put({ key: key.trim(), name: name.trim(), watched })}
+    >
+      <Field label="Key">
+        {(id) => (
+          <input
+            id={id}
+            required
+            maxLength={256}
+            disabled={employee !== undefined}
+            value={key}
+            onChange={({ target }) => setKey(target.value)}
+          />
+        )}
+      </Field>
+      <Field label="Name">
+        {(id) => <input id={id} maxLength={512} value={name} onChange={({ target }) => setName(target.value)} />}
+      </Field>
       <label className="switch">
-        <input type="checkbox" role="switch" checked={watched} onChange={({ target }) => setWatched(target.checked)} />
+        <input
+          type="checkbox"
+          role="switch"
+          checked={watched}
+          aria-checked={watched}
+          onChange={({ target }) => setWatched(target.checked)}
+        />
         <span>Watched</span>
       </label>
     </FormDialog>
   )
 }
 
-function ComputerDialog({ put, onClose }: { put(body: Partial<Computer> & Pick<Computer, 'compId' | 'employee'>): Promise<unknown>; onClose(): void }) {
-  const [fields, setFields] = useState({ compId: '', employee: '', mac: '', ip: '', hostname: '', validFrom: '', validTo: '' })
+function ComputerDialog({
+  put,
+  onClose,
+}: {
+  put(body: Partial<Computer> & Pick<Computer, 'compId' | 'employee'>): Promise<unknown>
+  onClose(): void
+}) {
+  const [fields, setFields] = useState({
+    compId: '',
+    employee: '',
+    mac: '',
+    ip: '',
+    hostname: '',
+    validFrom: '',
+    validTo: '',
+  })
   const field = (name: keyof typeof fields, label: string, more: React.ComponentProps<'input'> = {}) => (
-    <Field label={label}>{(id) => <input id={id} value={fields[name]} spellCheck={false} onChange={({ target }) => setFields({ ...fields, [name]: target.value })} {...more} />}</Field>
+    <Field label={label}>
+      {(id) => (
+        <input
+          id={id}
+          value={fields[name]}
+          spellCheck={false}
+          onChange={({ target }) => setFields({ ...fields, [name]: target.value })}
+          {...more}
+        />
+      )}
+    </Field>
   )
   const orNull = (text: string) => (text.trim() === '' ? null : text.trim())
   const time = (text: string) => (text === '' ? null : new Date(`${text}Z`).toISOString())
@@ -514,30 +818,68 @@ function ComputerDialog({ put, onClose }: { put(body: Partial<Computer> & Pick<C
 
 const KINDS = ['ip', 'cidr', 'domain', 'hash', 'ja3', 'ja4', 'mac'] as const
 
-function IndicatorDialog({ lists, put, onClose }: { lists: readonly string[]; put(body: Indicator): Promise<unknown>; onClose(): void }) {
+function IndicatorDialog({
+  lists,
+  put,
+  onClose,
+}: {
+  lists: readonly string[]
+  put(body: Indicator): Promise<unknown>
+  onClose(): void
+}) {
   const [list, setList] = useState(lists[0] ?? 'default')
   const [kind, setKind] = useState<Indicator['kind']>('domain')
   const [value, setValue] = useState('')
   const [note, setNote] = useState('')
   return (
-    <FormDialog title="Add an indicator" onClose={onClose} submit={() => put({ list: list.trim(), kind, value: value.trim(), note: note.trim() })}>
+    <FormDialog
+      title="Add an indicator"
+      onClose={onClose}
+      submit={() => put({ list: list.trim(), kind, value: value.trim(), note: note.trim() })}
+    >
       <Field label="Kind">
         {(id) => (
           <select id={id} value={kind} onChange={({ target }) => setKind(target.value as Indicator['kind'])}>
-            {KINDS.map((each) => <option key={each}>{each}</option>)}
+            {KINDS.map((each) => (
+              <option key={each}>{each}</option>
+            ))}
           </select>
         )}
       </Field>
-      <Field label="Value">{(id) => <input id={id} required maxLength={512} spellCheck={false} value={value} onChange={({ target }) => setValue(target.value)} />}</Field>
+      <Field label="Value">
+        {(id) => (
+          <input
+            id={id}
+            required
+            maxLength={512}
+            spellCheck={false}
+            value={value}
+            onChange={({ target }) => setValue(target.value)}
+          />
+        )}
+      </Field>
       <Field label="List">
         {(id) => (
           <>
-            <input id={id} list={`${id}-lists`} required maxLength={128} value={list} onChange={({ target }) => setList(target.value)} />
-            <datalist id={`${id}-lists`}>{lists.map((each) => <option key={each} value={each} />)}</datalist>
+            <input
+              id={id}
+              list={`${id}-lists`}
+              required
+              maxLength={128}
+              value={list}
+              onChange={({ target }) => setList(target.value)}
+            />
+            <datalist id={`${id}-lists`}>
+              {lists.map((each) => (
+                <option key={each} value={each} />
+              ))}
+            </datalist>
           </>
         )}
       </Field>
-      <Field label="Note">{(id) => <input id={id} maxLength={1024} value={note} onChange={({ target }) => setNote(target.value)} />}</Field>
+      <Field label="Note">
+        {(id) => <input id={id} maxLength={1024} value={note} onChange={({ target }) => setNote(target.value)} />}
+      </Field>
     </FormDialog>
   )
 }
@@ -559,7 +901,11 @@ function ImportDialog({ first, onClose, onDone }: { first: WatchKind; onClose():
     setError(undefined)
     setAnswer(undefined)
     try {
-      const query = { kind, replace: isReplacing ? ('true' as const) : ('false' as const), ...(kind === 'indicators' && { list }) }
+      const query = {
+        kind,
+        replace: isReplacing ? ('true' as const) : ('false' as const),
+        ...(kind === 'indicators' && { list }),
+      }
       setAnswer(await ask('POST /api/watch/import', { query, bytes: file }))
       onDone()
       say('The list was imported.')
@@ -581,9 +927,23 @@ function ImportDialog({ first, onClose, onDone }: { first: WatchKind; onClose():
           )}
         </Field>
         <Field label="File" hint="CSV with a header, JSON lines, a JSON array, or key:{json} lines.">
-          {(id) => <input id={id} type="file" required accept=".csv,.json,.jsonl,.ndjson,.txt,text/*,application/json" onChange={({ target }) => setFile(target.files?.[0])} />}
+          {(id) => (
+            <input
+              id={id}
+              type="file"
+              required
+              accept=".csv,.json,.jsonl,.ndjson,.txt,text/*,application/json"
+              onChange={({ target }) => setFile(target.files?.[0])}
+            />
+          )}
         </Field>
-        {kind === 'indicators' && <Field label="List, where the file names none">{(id) => <input id={id} required maxLength={128} value={list} onChange={({ target }) => setList(target.value)} />}</Field>}
+        {kind === 'indicators' && (
+          <Field label="List, where the file names none">
+            {(id) => (
+              <input id={id} required maxLength={128} value={list} onChange={({ target }) => setList(target.value)} />
+            )}
+          </Field>
+        )}
         <label className="check">
           <input type="checkbox" checked={isReplacing} onChange={({ target }) => setReplacing(target.checked)} />
           <span>Remove what the file does not name</span>
@@ -592,15 +952,24 @@ function ImportDialog({ first, onClose, onDone }: { first: WatchKind; onClose():
         {answer && (
           <Notice tone={answer.problems.length > 0 ? 'warn' : 'good'}>
             <p>
-              {formatCount(answer.added)} added, {formatCount(answer.changed)} changed, {formatCount(answer.unchanged)} unchanged, {formatCount(answer.removed)} removed.
+              {formatCount(answer.added)} added, {formatCount(answer.changed)} changed, {formatCount(answer.unchanged)}{' '}
+              unchanged, {formatCount(answer.removed)} removed.
             </p>
-            {answer.problems.slice(0, SHOWN_PROBLEMS).map(({ line, reason }) => <p key={line}>Line {line} was left out: {reason}</p>)}
-            {answer.problems.length > SHOWN_PROBLEMS && <p>{plural(answer.problems.length - SHOWN_PROBLEMS, 'more line')} were left out.</p>}
+            {answer.problems.slice(0, SHOWN_PROBLEMS).map(({ line, reason }) => (
+              <p key={line}>
+                Line {line} was left out: {reason}
+              </p>
+            ))}
+            {answer.problems.length > SHOWN_PROBLEMS && (
+              <p>{plural(answer.problems.length - SHOWN_PROBLEMS, 'more line')} were left out.</p>
+            )}
           </Notice>
         )}
         <div className="dialog-actions">
           <Button onClick={onClose}>{answer ? 'Close' : 'Cancel'}</Button>
-          <Button look="primary" type="submit" disabled={isBusy || !file}>{isBusy ? 'One moment…' : 'Import'}</Button>
+          <Button look="primary" type="submit" disabled={isBusy || !file}>
+            {isBusy ? 'One moment…' : 'Import'}
+          </Button>
         </div>
       </form>
     </Dialog>

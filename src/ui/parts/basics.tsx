@@ -40,7 +40,12 @@ export function LinkButton({ look = 'plain', icon, children, isDownload = false,
       <span>{children}</span>
     </>
   )
-  if (!isDownload) return <Link {...rest} className={className}>{content}</Link>
+  if (!isDownload)
+    return (
+      <Link {...rest} className={className}>
+        {content}
+      </Link>
+    )
   return (
     <a {...rest} className={className} download>
       {content}
@@ -58,7 +63,15 @@ export function Badge({ tone = 'neutral', children, title }: { tone?: Tone; chil
   )
 }
 
-export function Notice({ tone = 'info', children, actions }: { tone?: Tone; children: ReactNode; actions?: ReactNode }) {
+export function Notice({
+  tone = 'info',
+  children,
+  actions,
+}: {
+  tone?: Tone
+  children: ReactNode
+  actions?: ReactNode
+}) {
   const icon = tone === 'good' ? 'check' : tone === 'info' || tone === 'neutral' ? 'info' : 'warn'
   return (
     <div className={`notice notice-${tone}`} role={tone === 'bad' ? 'alert' : undefined}>
@@ -189,7 +202,15 @@ export function Meter({ value, label, tone = 'info' }: { value: number; label: s
   )
 }
 
-export function Field({ label, children, hint }: { label: string; children: (id: string) => ReactNode; hint?: ReactNode }) {
+export function Field({
+  label,
+  children,
+  hint,
+}: {
+  label: string
+  children: (id: string) => ReactNode
+  hint?: ReactNode
+}) {
   const id = useId()
   return (
     <div className="field">

@@ -57,7 +57,8 @@ export function DataTable<R>(props: DataTableProps<R>) {
   }, [last, rows.length])
 
   const move = (event: KeyboardEvent<HTMLTableSectionElement>) => {
-    const step = event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0
+    const step =
+      event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0
     if (step === 0) return
     const own = (event.target as HTMLElement).closest('tr')
     const next = step === 1 ? own?.nextElementSibling : own?.previousElementSibling
@@ -89,6 +90,7 @@ export function DataTable<R>(props: DataTableProps<R>) {
         </thead>
         <tbody onKeyDown={move}>
           {before > 0 && (
+            // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a row of a table is nothing to focus
             <tr aria-hidden="true">
               <td colSpan={columns.length} className="spacer" style={{ height: before }} />
             </tr>
@@ -113,6 +115,7 @@ export function DataTable<R>(props: DataTableProps<R>) {
             )
           })}
           {after > 0 && (
+            // biome-ignore lint/a11y/noAriaHiddenOnFocusable: a row of a table is nothing to focus
             <tr aria-hidden="true">
               <td colSpan={columns.length} className="spacer" style={{ height: after }} />
             </tr>

@@ -82,9 +82,16 @@ function Detail({ event, filter }: { event: EventDetail; filter: Filter }) {
       {reasons.length > 0 && (
         <Notice tone="warn">
           <p>
-            Watched: {[...watch.employees, ...watch.lists].map((name) => <Badge key={name} tone="warn">{name}</Badge>)}
+            Watched:{' '}
+            {[...watch.employees, ...watch.lists].map((name) => (
+              <Badge key={name} tone="warn">
+                {name}
+              </Badge>
+            ))}
           </p>
-          {reasons.map((reason) => <p key={reason}>{reason}</p>)}
+          {reasons.map((reason) => (
+            <p key={reason}>{reason}</p>
+          ))}
         </Notice>
       )}
       <Layer title="Normalized" about="Canonical names" record={normalized} event={event} filter={filter} />
@@ -94,7 +101,12 @@ function Detail({ event, filter }: { event: EventDetail; filter: Filter }) {
   )
 }
 
-export function flowHref({ flowId, communityId, captureId, eventTime }: Pick<EventDetail, 'flowId' | 'communityId' | 'captureId' | 'eventTime'>): string {
+export function flowHref({
+  flowId,
+  communityId,
+  captureId,
+  eventTime,
+}: Pick<EventDetail, 'flowId' | 'communityId' | 'captureId' | 'eventTime'>): string {
   return hrefWith('/flow', { flow: flowId, community: flowId ? null : communityId, capture: captureId, at: eventTime })
 }
 
@@ -109,7 +121,11 @@ function Ends({ record }: { record: Record<string, unknown> }) {
   )
   return (
     <p className="ends">
-      {end(src_ip, src_port)} <span className="faint" title={protocol ? String(protocol) : undefined}>→</span> {end(dst_ip, dst_port)}
+      {end(src_ip, src_port)}{' '}
+      <span className="faint" title={protocol ? String(protocol) : undefined}>
+        →
+      </span>{' '}
+      {end(dst_ip, dst_port)}
     </p>
   )
 }
@@ -146,20 +162,32 @@ function Layer({ title, about, record, event, filter, isRaw = false }: LayerProp
             <div key={name} className="layer-line">
               <dt>{name}</dt>
               <dd className={typeof value === 'number' ? 'num break' : 'break'}>
-                <Value name={name} value={value} />
-              </dd>
-              {!isRaw && name !== 'event_time' && name !== 'event_id' && (
-                <span className="layer-tools">
-                  <button type="button" title="Only these" aria-label={`Only events with this ${name}`} onClick={() => narrowTo(name, value, false)}>
-                    <Icon name="plus" />
-                  </button>
-                  {equals(name, value).op === '=' && (
-                    <button type="button" title="Without these" aria-label={`Without events with this ${name}`} onClick={() => narrowTo(name, value, true)}>
-                      <Icon name="close" />
-                    </button>
-                  )}
+                <span className="layer-value">
+                  <Value name={name} value={value} />
                 </span>
-              )}
+                {!isRaw && name !== 'event_time' && name !== 'event_id' && (
+                  <span className="layer-tools">
+                    <button
+                      type="button"
+                      title="Only these"
+                      aria-label={`Only events with this ${name}`}
+                      onClick={() => narrowTo(name, value, false)}
+                    >
+                      <Icon name="plus" />
+                    </button>
+                    {equals(name, value).op === '=' && (
+                      <button
+                        type="button"
+                        title="Without these"
+                        aria-label={`Without events with this ${name}`}
+                        onClick={() => narrowTo(name, value, true)}
+                      >
+                        <Icon name="close" />
+                      </button>
+                    )}
+                  </span>
+                )}
+              </dd>
             </div>
           ))}
         </dl>
@@ -176,7 +204,11 @@ function isCommon(name: string): boolean {
 
 function Value({ name, value }: { name: string; value: unknown }) {
   if (name === 'capture_id' && typeof value === 'string') {
-    return <Link href={`/captures/${value}`} className="mono" title={value}>{shortHash(value)}</Link>
+    return (
+      <Link href={`/captures/${value}`} className="mono" title={value}>
+        {shortHash(value)}
+      </Link>
+    )
   }
   if (value === null) return <span className="faint">none</span>
   if (Array.isArray(value) && value.length > 1) {

@@ -34,9 +34,20 @@ export function FilterBar({ filter, resets = [] }: FilterBarProps) {
   const change = useChangeParams()
   const apply = (next: Partial<Filter>) => {
     const ended = Object.fromEntries(resets.map((name) => [name, null]))
-    change({ ...filterParams({ ...filter, from: undefined, to: undefined, text: undefined, ...keep(filter), ...next } as Filter), ...ended })
+    change({
+      ...filterParams({
+        ...filter,
+        from: undefined,
+        to: undefined,
+        text: undefined,
+        ...keep(filter),
+        ...next,
+      } as Filter),
+      ...ended,
+    })
   }
-  const without = (condition: Condition) => apply({ conditions: filter.conditions.filter((each) => each !== condition) })
+  const without = (condition: Condition) =>
+    apply({ conditions: filter.conditions.filter((each) => each !== condition) })
   const isEmpty = filter.types.length + filter.conditions.length === 0 && !filter.from && !filter.to && !filter.text
   return (
     <search className="filter-bar">
@@ -45,7 +56,10 @@ export function FilterBar({ filter, resets = [] }: FilterBarProps) {
         <TypePicker chosen={filter.types} apply={(types) => apply({ types })} />
         <TimePicker filter={filter} apply={apply} />
         <CapturePicker filter={filter} apply={apply} />
-        <ConditionPicker filter={filter} add={(condition) => apply({ conditions: [...filter.conditions, condition] })} />
+        <ConditionPicker
+          filter={filter}
+          add={(condition) => apply({ conditions: [...filter.conditions, condition] })}
+        />
         {!isEmpty && (
           <Button look="quiet" onClick={() => apply({ types: [], from: '', to: '', text: '', conditions: [] })}>
             Clear
@@ -57,7 +71,11 @@ export function FilterBar({ filter, resets = [] }: FilterBarProps) {
           {filter.conditions.map((condition) => (
             <li key={writeCondition(condition)} className="chip">
               <ConditionText condition={condition} />
-              <button type="button" aria-label={`Remove ${describeCondition(condition)}`} onClick={() => without(condition)}>
+              <button
+                type="button"
+                aria-label={`Remove ${describeCondition(condition)}`}
+                onClick={() => without(condition)}
+              >
                 <Icon name="close" />
               </button>
             </li>
@@ -128,7 +146,7 @@ function TextField({ text, apply }: { text: string; apply(text: string): void })
         autoComplete="off"
         enterKeyHint="search"
       />
-      <kbd aria-hidden="true">/</kbd>
+      <kbd>/</kbd>
     </form>
   )
 }
@@ -137,7 +155,8 @@ function TypePicker({ chosen, apply }: { chosen: readonly string[]; apply(types:
   const { answer } = useTables()
   const tables = answer?.tables ?? []
   const missing = chosen.filter((type) => !tables.some(({ name }) => name === type))
-  const label = chosen.length === 0 ? 'All log types' : chosen.length < 3 ? chosen.join(', ') : `${chosen.length} log types`
+  const label =
+    chosen.length === 0 ? 'All log types' : chosen.length < 3 ? chosen.join(', ') : `${chosen.length} log types`
   const toggle = (type: string) =>
     apply(chosen.includes(type) ? chosen.filter((each) => each !== type) : [...chosen, type])
   return (
@@ -197,10 +216,14 @@ function TimeForm({ filter, apply, close }: { filter: Filter; apply(next: Partia
   return (
     <form className="time-form" onSubmit={submit}>
       <Field label="From (UTC)">
-        {(id) => <input id={id} type="datetime-local" step="1" value={from} onChange={({ target }) => setFrom(target.value)} />}
+        {(id) => (
+          <input id={id} type="datetime-local" step="1" value={from} onChange={({ target }) => setFrom(target.value)} />
+        )}
       </Field>
       <Field label="To (UTC, not included)">
-        {(id) => <input id={id} type="datetime-local" step="1" value={to} onChange={({ target }) => setTo(target.value)} />}
+        {(id) => (
+          <input id={id} type="datetime-local" step="1" value={to} onChange={({ target }) => setTo(target.value)} />
+        )}
       </Field>
       {newest && (
         <div className="presets">
@@ -239,10 +262,10 @@ function isoOf(local: string): string {
 }
 
 function CapturePicker({ filter, apply }: { filter: Filter; apply(next: Partial<Filter>): void }) {
-  const valueOf = (column: string) =>
+  const equalTo = (column: string) =>
     String(filter.conditions.find((each) => each.column === column && each.op === '=')?.value ?? '')
-  const capture = valueOf('capture_id')
-  const source = valueOf('source')
+  const capture = equalTo('capture_id')
+  const source = equalTo('source')
   const set = (column: string, value: string) => {
     const others = filter.conditions.filter((each) => !(each.column === column && each.op === '='))
     apply({ conditions: value === '' ? others : [...others, { column, op: '=', value }] })
@@ -327,10 +350,21 @@ function ConditionForm({ filter, add }: { filter: Filter; add(condition: Conditi
   }
   return (
     <form className="time-form" onSubmit={submit}>
-      <Field label="Column" hint={column !== '' && !isKnown ? 'No log type that is chosen has this column.' : undefined}>
+      <Field
+        label="Column"
+        hint={column !== '' && !isKnown ? 'No log type that is chosen has this column.' : undefined}
+      >
         {(id) => (
           <>
-            <input id={id} list={`${id}-columns`} value={column} onChange={({ target }) => setColumn(target.value.trim())} spellCheck={false} autoComplete="off" required />
+            <input
+              id={id}
+              list={`${id}-columns`}
+              value={column}
+              onChange={({ target }) => setColumn(target.value.trim())}
+              spellCheck={false}
+              autoComplete="off"
+              required
+            />
             <datalist id={`${id}-columns`}>
               {columns.map(({ name, type }) => (
                 <option key={name} value={name}>
@@ -356,7 +390,15 @@ function ConditionForm({ filter, add }: { filter: Filter; add(condition: Conditi
         <Field label="Value" hint={HINTS[op]}>
           {(id) => (
             <>
-              <input id={id} list={`${id}-values`} value={value} onChange={({ target }) => setValue(target.value)} spellCheck={false} autoComplete="off" required />
+              <input
+                id={id}
+                list={`${id}-values`}
+                value={value}
+                onChange={({ target }) => setValue(target.value)}
+                spellCheck={false}
+                autoComplete="off"
+                required
+              />
               <datalist id={`${id}-values`}>
                 {suggestions.map((each) => (
                   <option key={each} value={each} />
@@ -375,7 +417,10 @@ function ConditionForm({ filter, add }: { filter: Filter; add(condition: Conditi
   )
 }
 
-const HINTS: Partial<Record<Operator, string>> = { in: 'Values between commas.', cidr: 'Such as 10.0.0.0/8 or 2001:db8::/32.' }
+const HINTS: Partial<Record<Operator, string>> = {
+  in: 'Values between commas.',
+  cidr: 'Such as 10.0.0.0/8 or 2001:db8::/32.',
+}
 
 /** The column's most frequent values among what the filter finds. */
 function useSuggestions(column: string, { types, from, to }: Filter): string[] {

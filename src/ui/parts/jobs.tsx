@@ -31,7 +31,12 @@ export function Jobs({ jobs, error, again }: JobsProps) {
   }
   if (error) return <Failed error={error} again={again} />
   if (!jobs) return <Skeleton lines={3} />
-  if (jobs.length === 0) return <Empty icon="check" title="Nothing was given up">What fails is tried again by itself; what fails again and again would be listed here.</Empty>
+  if (jobs.length === 0)
+    return (
+      <Empty icon="check" title="Nothing was given up">
+        What fails is tried again by itself; what fails again and again would be listed here.
+      </Empty>
+    )
   return (
     <>
       {jobs.length > 1 && (

@@ -24,19 +24,31 @@ export function ResultChart({ columns, rows, total }: ResultChartProps) {
   const params = useParams()
   const change = useChangeParams()
   const numbers = columns.filter(({ type }) => isNumberType(type))
-  const x = columns.find(({ name }) => name === params.get('x')) ?? columns.find(({ type }) => isTimeType(type)) ?? columns[0]
+  const x =
+    columns.find(({ name }) => name === params.get('x')) ?? columns.find(({ type }) => isTimeType(type)) ?? columns[0]
   const y = numbers.find(({ name }) => name === params.get('y')) ?? numbers.find(({ name }) => name !== x?.name)
   const isOver = x !== undefined && (isTimeType(x.type) || isNumberType(x.type))
-  const names = columns.filter((column) => column !== x && column !== y && !isNumberType(column.type) && !isTimeType(column.type))
-  const by = isOver ? names.find(({ name }) => name === params.get('by')) ?? (params.get('by') === '-' ? undefined : names[0]) : undefined
-  if (!x || !y) return <Empty icon="chart" title="There is no number to draw">A chart needs a column of numbers besides another one.</Empty>
+  const names = columns.filter(
+    (column) => column !== x && column !== y && !isNumberType(column.type) && !isTimeType(column.type),
+  )
+  const by = isOver
+    ? (names.find(({ name }) => name === params.get('by')) ?? (params.get('by') === '-' ? undefined : names[0]))
+    : undefined
+  if (!x || !y)
+    return (
+      <Empty icon="chart" title="There is no number to draw">
+        A chart needs a column of numbers besides another one.
+      </Empty>
+    )
   const data = { x: columns.indexOf(x), y: columns.indexOf(y), by: by ? columns.indexOf(by) : undefined }
   const choice = (label: string, name: string, value: string, all: readonly { name: string }[], none?: string) => (
     <label className="inline-field">
       <span>{label}</span>
       <select value={value} onChange={({ target }) => change({ [name]: target.value }, { replace: true })}>
         {none && <option value="-">{none}</option>}
-        {all.map((column) => <option key={column.name}>{column.name}</option>)}
+        {all.map((column) => (
+          <option key={column.name}>{column.name}</option>
+        ))}
       </select>
     </label>
   )
@@ -48,7 +60,11 @@ export function ResultChart({ columns, rows, total }: ResultChartProps) {
         {isOver && names.length > 0 && choice('Split by', 'by', by?.name ?? '-', names, 'nothing')}
         {rows.length < total && <span className="hint">Of the first {formatCount(rows.length)} rows</span>}
       </div>
-      {isOver ? <OverChart rows={rows} at={data} isTime={isTimeType(x.type)} label={`${y.name} over ${x.name}`} /> : <Categories rows={rows} at={data} label={`${y.name} by ${x.name}`} />}
+      {isOver ? (
+        <OverChart rows={rows} at={data} isTime={isTimeType(x.type)} label={`${y.name} over ${x.name}`} />
+      ) : (
+        <Categories rows={rows} at={data} label={`${y.name} by ${x.name}`} />
+      )}
     </div>
   )
 }
@@ -60,7 +76,9 @@ interface At {
 }
 
 function Categories({ rows, at, label }: { rows: ResultChartProps['rows']; at: At; label: string }) {
-  const shown = rows.slice(0, MOST_CATEGORIES).map((row) => ({ name: formatValue(row[at.x]) || 'NULL', n: Number(row[at.y] ?? 0) }))
+  const shown = rows
+    .slice(0, MOST_CATEGORIES)
+    .map((row) => ({ name: formatValue(row[at.x]) || 'NULL', n: Number(row[at.y] ?? 0) }))
   const most = Math.max(1, ...shown.map(({ n }) => Math.abs(n)))
   return (
     <div className="categories">
@@ -70,11 +88,17 @@ function Categories({ rows, at, label }: { rows: ResultChartProps['rows']; at: A
           <li key={i} className="bar-line" title={`${name}: ${formatCount(n)}`}>
             <span className="bar-label">{name}</span>
             <span className="bar-value num">{formatCount(n)}</span>
-            <span className="bar-track" aria-hidden="true"><span className="bar" style={{ width: `${(100 * Math.abs(n)) / most}%` }} /></span>
+            <span className="bar-track" aria-hidden="true">
+              <span className="bar" style={{ width: `${(100 * Math.abs(n)) / most}%` }} />
+            </span>
           </li>
         ))}
       </ol>
-      {rows.length > MOST_CATEGORIES && <p className="list-rest">The first {MOST_CATEGORIES} of {formatCount(rows.length)} rows</p>}
+      {rows.length > MOST_CATEGORIES && (
+        <p className="list-rest">
+          The first {MOST_CATEGORIES} of {formatCount(rows.length)} rows
+        </p>
+      )}
     </div>
   )
 }
@@ -97,10 +121,23 @@ function seriesOf(rows: ResultChartProps['rows'], { x, y, by }: At, isTime: bool
   const total = (own: Map<number, number>) => [...own.values()].reduce((sum, n) => sum + n, 0)
   const largest = [...sums].sort((a, b) => total(b[1]) - total(a[1])).slice(0, MOST_SERIES)
   const xs = [...new Set(largest.flatMap(([, own]) => [...own.keys()]))].sort((a, b) => a - b)
-  return { names: largest.map(([name]) => name), data: [xs, ...largest.map(([, own]) => xs.map((at) => own.get(at) ?? null))] as uPlot.AlignedData }
+  return {
+    names: largest.map(([name]) => name),
+    data: [xs, ...largest.map(([, own]) => xs.map((at) => own.get(at) ?? null))] as uPlot.AlignedData,
+  }
 }
 
-function OverChart({ rows, at, isTime, label }: { rows: ResultChartProps['rows']; at: At; isTime: boolean; label: string }) {
+function OverChart({
+  rows,
+  at,
+  isTime,
+  label,
+}: {
+  rows: ResultChartProps['rows']
+  at: At
+  isTime: boolean
+  label: string
+}) {
   const [box, width] = useWidth<HTMLDivElement>()
   const chart = useRef<HTMLDivElement>(null)
   const isDark = useIsDark()
@@ -110,7 +147,12 @@ function OverChart({ rows, at, isTime, label }: { rows: ResultChartProps['rows']
   useEffect(() => {
     const { current } = chart
     if (!current || width === 0) return
-    const axis = { stroke: colourOf('--text-3'), grid: { stroke: colourOf('--line'), width: 1 }, ticks: { show: false }, font: '11px Inter Variable' }
+    const axis = {
+      stroke: colourOf('--text-3'),
+      grid: { stroke: colourOf('--line'), width: 1 },
+      ticks: { show: false },
+      font: '11px Inter Variable',
+    }
     const plot = new uPlot(
       {
         width,
@@ -120,7 +162,16 @@ function OverChart({ rows, at, isTime, label }: { rows: ResultChartProps['rows']
         axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(formatShort) }],
         legend: { show: false },
         cursor: { drag: { x: true, y: false } },
-        series: [{}, ...names.map((name, i) => ({ label: name, stroke: colourOf(colourOfSeries(i)), width: 1.5, spanGaps: true, points: { show: data[0].length < 80, size: 5 } }))],
+        series: [
+          {},
+          ...names.map((name, i) => ({
+            label: name,
+            stroke: colourOf(colourOfSeries(i)),
+            width: 1.5,
+            spanGaps: true,
+            points: { show: data[0].length < 80, size: 5 },
+          })),
+        ],
       },
       data,
       current,
@@ -129,12 +180,24 @@ function OverChart({ rows, at, isTime, label }: { rows: ResultChartProps['rows']
   }, [names, data, width, isDark, isTime])
   const [first] = data[0]
   const last = data[0].at(-1)
-  const text = (n: number | undefined) => (n === undefined ? '' : isTime ? `${formatTime(new Date(n * 1000).toISOString(), 0)} UTC` : String(n))
+  const text = (n: number | undefined) =>
+    n === undefined ? '' : isTime ? `${formatTime(new Date(n * 1000).toISOString(), 0)} UTC` : String(n)
   return (
     <div ref={box} className="over-chart">
-      <div ref={chart} role="img" aria-label={`${label}, from ${text(first)} to ${text(last)}`} style={{ height: HEIGHT }} />
+      <div
+        ref={chart}
+        role="img"
+        aria-label={`${label}, from ${text(first)} to ${text(last)}`}
+        style={{ height: HEIGHT }}
+      />
       {names.length > 1 && (
-        <p className="readout">{names.map((name, i) => <span key={name}><Dot colour={colourOfSeries(i)} /> {name}</span>)}</p>
+        <p className="readout">
+          {names.map((name, i) => (
+            <span key={name}>
+              <Dot colour={colourOfSeries(i)} /> {name}
+            </span>
+          ))}
+        </p>
       )}
     </div>
   )

@@ -11,7 +11,15 @@ import { SQLDialect, sql } from '@codemirror/lang-sql'
 import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } from '@codemirror/language'
 import { lintGutter, setDiagnostics } from '@codemirror/lint'
 import { Compartment, EditorState, Prec } from '@codemirror/state'
-import { drawSelection, EditorView, highlightActiveLine, highlightSpecialChars, keymap, lineNumbers, placeholder } from '@codemirror/view'
+import {
+  drawSelection,
+  EditorView,
+  highlightActiveLine,
+  highlightSpecialChars,
+  keymap,
+  lineNumbers,
+  placeholder,
+} from '@codemirror/view'
 import { tags } from '@lezer/highlight'
 import { useEffect, useRef } from 'react'
 import type { SqlRun, SqlSchema } from '../../api/contract.ts'
@@ -134,7 +142,9 @@ function placesOf(state: EditorState, { line, column, message }: NonNullable<Sql
   const start = Math.min(to, from + Math.max(0, (column ?? 1) - 1))
   const word = /^[\w.]+|^\S/.exec(text.slice(start - from))?.[0].length ?? 0
   const end = Math.min(to, start + word)
-  return [{ from: Math.min(start, end), to: end, severity: 'error' as const, message: message.split('\n')[0] ?? message }]
+  return [
+    { from: Math.min(start, end), to: end, severity: 'error' as const, message: message.split('\n')[0] ?? message },
+  ]
 }
 
 const HIGHLIGHT = HighlightStyle.define([

@@ -11,11 +11,19 @@ export function StageSteps({ progress }: { progress: readonly StageProgress[] })
   const at = progress.find(({ running }) => running > 0) ?? progress.find(({ waiting }) => waiting > 0)
   return (
     <div className="steps">
-      <div className="step-bars" role="img" aria-label={names.map((name) => `${name} ${percentOf(byStage.get(name))} %`).join(', ')}>
+      <div
+        className="step-bars"
+        role="img"
+        aria-label={names.map((name) => `${name} ${percentOf(byStage.get(name))} %`).join(', ')}
+      >
         {names.map((name) => {
           const each = byStage.get(name)
           return (
-            <span key={name} className={each && each.failed > 0 ? 'step step-failed' : 'step'} title={`${name}: ${percentOf(each)} %`}>
+            <span
+              key={name}
+              className={each && each.failed > 0 ? 'step step-failed' : 'step'}
+              title={`${name}: ${percentOf(each)} %`}
+            >
               <span className="step-done" style={{ width: `${percentOf(each)}%` }} />
             </span>
           )

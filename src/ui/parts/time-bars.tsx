@@ -91,7 +91,12 @@ export function TimeBars({ answer, height = 168, onRange, colour = colourOfType 
         },
         axes: [
           { ...axis, grid: { show: false }, values: timeLabels, space: 90, size: 36, gap: 4 },
-          { ...axis, size: 46, values: (_, ticks) => ticks.map((n) => (Number.isInteger(n) ? formatShort(n) : '')), space: 36 },
+          {
+            ...axis,
+            size: 46,
+            values: (_, ticks) => ticks.map((n) => (Number.isInteger(n) ? formatShort(n) : '')),
+            space: 36,
+          },
         ],
         series: [
           {},
@@ -104,7 +109,14 @@ export function TimeBars({ answer, height = 168, onRange, colour = colourOfType 
           })),
         ],
         hooks: {
-          setCursor: [({ cursor, posToVal }) => setAt(cursor.left === undefined || cursor.left < 0 ? null : barAt(posToVal(cursor.left, 'x'), stack, intervalSeconds))],
+          setCursor: [
+            ({ cursor, posToVal }) =>
+              setAt(
+                cursor.left === undefined || cursor.left < 0
+                  ? null
+                  : barAt(posToVal(cursor.left, 'x'), stack, intervalSeconds),
+              ),
+          ],
           setSelect: [
             (self) => {
               const { left, width: wide } = self.select
@@ -146,7 +158,8 @@ export function TimeBars({ answer, height = 168, onRange, colour = colourOfType 
               const n = stack.counts[i]?.[at] ?? 0
               return n === 0 || stack.names.length === 1 ? null : (
                 <span key={name}>
-                  <Dot colour={name === 'other' ? '--series-other' : colour(name)} /> {name} <span className="num">{formatCount(n)}</span>
+                  <Dot colour={name === 'other' ? '--series-other' : colour(name)} /> {name}{' '}
+                  <span className="num">{formatCount(n)}</span>
                 </span>
               )
             })}
