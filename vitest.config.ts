@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    globalSetup: ['test/support/kafka/shared.ts'],
+    globalSetup: ['test/support/kafka/shared.ts', 'test/support/elasticsearch/shared.ts'],
     // Real engines and real files: slow machines need the time, a hang still ends.
     testTimeout: 30_000,
     hookTimeout: 60_000,

@@ -159,7 +159,23 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
               password: values.KAFKA_SASL_PASSWORD,
             },
     },
-    elasticsearch: { node: values.ELASTICSEARCH_NODE || undefined },
+    elasticsearch: {
+      connection: {
+        nodes: values.ELASTICSEARCH_NODE,
+        apiKey: values.ELASTICSEARCH_API_KEY || undefined,
+        username: values.ELASTICSEARCH_USERNAME || undefined,
+        password: values.ELASTICSEARCH_PASSWORD || undefined,
+        caFile: file(values.ELASTICSEARCH_CA),
+      },
+      prefix: values.ELASTICSEARCH_INDEX_PREFIX,
+      bulkBytes: values.ELASTICSEARCH_BULK_MB * MB,
+      bulkConcurrency: values.ELASTICSEARCH_BULK_CONCURRENCY,
+      backlogBytes: values.ELASTICSEARCH_BACKLOG_MB * MB,
+      retentionDays: values.ELASTICSEARCH_RETENTION_DAYS,
+      shards: values.ELASTICSEARCH_SHARDS,
+      replicas: values.ELASTICSEARCH_REPLICAS === 'auto' ? undefined : values.ELASTICSEARCH_REPLICAS,
+      maxIndices: values.ELASTICSEARCH_MAX_INDICES,
+    },
     rules: {
       localNetworks: values.LOCAL_NETWORKS,
       normalizationFile: file(values.NORMALIZATION_FILE),
@@ -194,12 +210,8 @@ function isZeekName(script: string): boolean {
   return script !== '' && !script.startsWith('.') && !script.startsWith('/') && !script.endsWith('.zeek')
 }
 
-function warningsOf({ bus, elasticsearch }: Tree): string[] {
+function warningsOf({ bus }: Tree): string[] {
   const warnings = []
-  if (elasticsearch.node)
-    warnings.push(
-      'ELASTICSEARCH_NODE is set, but this version has no Elasticsearch sink yet: events go to Parquet only',
-    )
   if (bus.kind === 'embedded' && bus.brokers.length > 0)
     warnings.push('KAFKA_BROKERS is set, but BUS is embedded: Kafka is not used; set BUS=kafka to use it')
   if (bus.kind === 'kafka' && bus.sasl?.mechanism === 'plain' && bus.tls === undefined)

@@ -17,17 +17,20 @@ import { type Ledger, openLedger } from '../state/ledger.ts'
 import { createEmbeddedBus } from './bus/embedded.ts'
 import type { KafkaBusOptions } from './bus/kafka/bus.ts'
 import type { Config } from './config.ts'
+import { type Indexing, openIndexing } from './indexing.ts'
 import { createInspector } from './intake/inspector.ts'
 import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
 import { createWatch, type Watch } from './watch/watch.ts'
 
-export interface Parts extends Disposable {
+export interface Parts extends AsyncDisposable {
   ledger: Ledger
   layout: Layout
   stages: Stage[]
   /** One for the process; whoever starts no pipeline closes it. */
   bus(): Promise<Bus>
+  /** Absent where no Elasticsearch is set. */
+  indexing?: Indexing
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -45,6 +48,7 @@ export function openParts(config: Config, log: Log): Parts {
   const ledger = openLedger(places.ledger)
   const layout = withSpoolOf(places, ledger.id)
   const watch = createWatch({ ledger, ...watchOptions(config) })
+  const indexing = openIndexing(config, ledger, log.child({ component: 'elasticsearch' }))
   const stages = createStages(
     {
       ledger,
@@ -52,6 +56,7 @@ export function openParts(config: Config, log: Log): Parts {
       inspector: inspectorFrom(config),
       engine: once(() => openEngineFrom(config, log, quarantinePoison(layout))),
       sink: lazySink(config, watch),
+      eventIndex: indexing?.eventIndex,
     },
     {
       cutGraceMs: config.inbox.stabilityMs * CUT_GRACE_INTERVALS,
@@ -68,6 +73,7 @@ export function openParts(config: Config, log: Log): Parts {
     layout,
     stages,
     bus,
+    indexing,
     start: async (run, { watch }) =>
       await startPipeline({
         ledger,
@@ -84,12 +90,17 @@ export function openParts(config: Config, log: Log): Parts {
           split: 1,
           distribute: 1,
           upload: config.upload.concurrency,
+          index: 1,
         },
         jobs: config.jobs,
+        indexing,
         diskFloorBytes: config.disk.floorBytes,
         health: { ...config.health, bufferBytes: config.upload.flush.bufferBytes },
       }),
-    [Symbol.dispose]: () => ledger.close(),
+    async [Symbol.asyncDispose]() {
+      await indexing?.[Symbol.asyncDispose]()
+      ledger.close()
+    },
   }
 }
 

@@ -16,13 +16,14 @@ import type { Ledger } from '../state/ledger.ts'
 import { resumeRemovals } from './dataset/remove-capture.ts'
 import { createDiskGuard } from './disk.ts'
 import { startHealth } from './health.ts'
+import type { Indexing } from './indexing.ts'
 
 export interface PipelineOptions {
   ledger: Ledger
   bus: Bus
   layout: Layout
   log: Log
-  /** All five, in order: recovery needs each of them, whichever run here. */
+  /** All of them, in order: recovery needs each of them, whichever run here. */
   stages: readonly Stage[]
   run: readonly StageName[]
   /** Watch the inbox; needs the monitor to run here. */
@@ -30,6 +31,8 @@ export interface PipelineOptions {
   inbox: { stabilityMs: number; rescanMs: number; polling: boolean }
   concurrency: Record<StageName, number>
   jobs: Pick<RunnerOptions, 'leaseMs' | 'maxAttempts' | 'backoffMs'>
+  /** Absent where no Elasticsearch is set. */
+  indexing?: Indexing
   diskFloorBytes: number
   health: { intervalMs: number; bufferBytes: number }
 }
@@ -45,10 +48,12 @@ const SWEEP_EVERY_MS = 30_000
 const PROBE_AGAIN_MS = 10_000
 
 export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
-  const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, diskFloorBytes, health } = options
+  const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, indexing, diskFloorBytes, health } =
+    options
   const component = (name: string) => log.child({ component: name })
   const dirs = [layout.dataDir, layout.parquet, layout.stateDir]
   const disk = createDiskGuard({ dirs, floorBytes: diskFloorBytes, log: component('disk') })
+  const mayClaim = (stage: StageName) => disk.mayClaim(stage) && (indexing?.mayClaim(stage) ?? true)
   const healthLine = startHealth({ ledger, bus, log: component('health'), ...health })
   const runners: Runner[] = []
   let isSweeping = false
@@ -74,7 +79,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
         log: component(name),
         concurrency: concurrency[name],
         ...jobs,
-        mayClaim: disk.mayClaim,
+        mayClaim,
         observer,
       }),
     )
@@ -83,6 +88,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   let watcher: Watcher | undefined
   let probing: NodeJS.Timeout | undefined
   if (watch) await startWatcher()
+  if (run.includes('index')) indexing?.startUpkeep()
   const sweeping = setInterval(() => void sweepNow(), SWEEP_EVERY_MS)
 
   /** An inbox that cannot be used is an alarm, not an end: what is in work goes on. */
@@ -95,7 +101,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
         ledger,
         log: component('monitor'),
         onQueued: wake,
-        mayQueue: () => disk.mayClaim('monitor'),
+        mayQueue: () => mayClaim('monitor'),
       })
     } catch (error) {
       component('monitor').error(
@@ -111,7 +117,10 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
     isSweeping = true
     try {
       await sweep({ stages, bus, ledger, layout, log: component('recovery') })
-      await resumeRemovals({ ledger, bus, layout, recover: () => recoverAll(stages, component('recovery')) })
+      await resumeRemovals({
+        ...{ ledger, bus, layout, indexing },
+        recover: () => recoverAll(stages, component('recovery')),
+      })
     } catch (error) {
       component('recovery').error('recovery failed; it is tried again', { error: messageOf(error) })
     } finally {

@@ -21,7 +21,7 @@ export interface ServeOptions {
 export async function openPages(
   config: Config,
   log: Log,
-  { ledger, layout, stages, bus }: Parts,
+  { ledger, layout, stages, bus, indexing }: Parts,
   { stages: run, wake, ...rest }: ServeOptions & Pick<ApiOptions, 'checkAnswers' | 'page'>,
 ): Promise<Api> {
   const { openApi } = await import('./api/server.ts')
@@ -31,6 +31,7 @@ export async function openPages(
     ...rest,
     log: component,
     bus: await bus(),
+    indexing,
     stages: run,
     dataset: await datasetOptions(config),
     rescanParts: { ledger, layout, ...watchOptions(config) },

@@ -123,6 +123,35 @@ export interface EventChunk extends Numbering {
   bytes: number
 }
 
+export interface IndexRequest {
+  chunks: readonly EventChunk[]
+  /** Does not exist yet, in an existing directory: where lines go that become no document. */
+  deadLetterFile: string
+  signal: AbortSignal
+  onProgress?: (events: number) => void
+}
+
+export interface IndexResult {
+  /** In the order of the chunks: lines = documents + the sum of rejected. `duplicates` are documents that were there. */
+  chunks: { lines: number; documents: number; duplicates: number; rejected: Record<string, number> }[]
+  hasDeadLetters: boolean
+  requests: number
+  /** Of documents, as they were sent. */
+  bytes: number
+  /** Documents that were sent again. */
+  retried: number
+}
+
+/**
+ * Where events become documents that are searched, beside their rows.
+ *
+ * Guarantees: every line of every chunk is a document, or a line of the dead-letter file with the server's reason;
+ * the same event is the same document whenever it is sent. Throws `sink_down` while the server takes nothing.
+ */
+export interface EventIndex {
+  index(request: IndexRequest): Promise<IndexResult>
+}
+
 export interface SinkRequest {
   chunks: readonly EventChunk[]
   /** Exists and is empty, on the file system of the dataset. */

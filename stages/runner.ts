@@ -186,6 +186,7 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       if (error.code === 'lease_lost' || !ledger.jobs.isHeld((jobs[0] as Job).lease)) passOn(jobs, error)
       else if (error.code === 'stopped' || aborting.signal.aborted) for (const job of jobs) ledger.jobs.release(job)
       else if (error.code === 'disk_full') waitForSpace(jobs, error)
+      else if (error.code === 'sink_down') waitForServer(jobs, error)
       else if (jobs.length > 1) separate(jobs, error)
       else await failOne(jobs[0] as Job, error)
     } catch (error) {
@@ -204,6 +205,12 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
   function waitForSpace(jobs: readonly Job[], error: PipelineError): void {
     log.warn('waiting for disk space', { error: error.message })
     for (const job of jobs) ledger.jobs.release(job, { delayMs: DISK_WAIT_MS })
+  }
+
+  /** Likewise; whoever talks to the server says that it is down, once. */
+  function waitForServer(jobs: readonly Job[], error: PipelineError): void {
+    log.debug('waiting for a server', { error: error.message })
+    for (const job of jobs) ledger.jobs.release(job)
   }
 
   /** One of the group may be to blame: each is tried alone, so that the others go on. */

@@ -10,6 +10,7 @@ import type { StageName } from './job.ts'
 import type { Jobs } from './jobs.ts'
 import type { Prepared } from './prepared.ts'
 import type { Published } from './published.ts'
+import type { Sinks } from './sinks.ts'
 
 export interface ApplicationParts {
   jobs: Jobs
@@ -18,6 +19,7 @@ export interface ApplicationParts {
   artifacts: Artifacts
   published: Published
   prepared: Prepared
+  sinks: Sinks
   settle(captureId: string): void
 }
 
@@ -76,11 +78,12 @@ export function createApplication(parts: ApplicationParts) {
 }
 
 function applyFact(parts: ApplicationParts, fact: Fact): void {
-  const { captures, commits, published } = parts
+  const { captures, commits, published, sinks } = parts
   if (fact.kind === 'arrival') applyArrival(captures, fact)
   else if (fact.kind === 'capture') captures.add(fact.capture)
   else if (fact.kind === 'conversion') captures.recordConversion(fact.captureId, fact.conversion)
   else if (fact.kind === 'published') published.add(fact.captureId, fact.chunks)
+  else if (fact.kind === 'indexed') sinks.record(fact.sink, fact.batch, fact.counts)
   else if (fact.kind === 'commit') commits.add(fact.commit)
   else forget(parts, fact.captureId)
 }
@@ -92,8 +95,9 @@ function applyArrival(captures: Captures, { arrival, capture }: Extract<Fact, { 
 }
 
 /** Rows in our own dataset are taken out by whoever sweeps; without any it is gone at once. */
-function forget({ jobs, captures, commits, published }: ApplicationParts, captureId: string): void {
+function forget({ jobs, captures, commits, published, sinks }: ApplicationParts, captureId: string): void {
   published.removeOf(captureId)
+  sinks.removeOf(captureId)
   jobs.removeOf(captureId)
   const state = captures.get(captureId)?.state
   if (state !== undefined && commits.filesOf(captureId).length > 0) {

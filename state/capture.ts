@@ -26,3 +26,6 @@ export function accountBalances(account: PacketAccount): boolean {
   const skipped = Object.values(account.skipped).reduce((sum, n) => sum + n, 0)
   return account.inFile === account.decoded + skipped
 }
+
+/** Under this the ledger counts events that came without a capture. */
+export const NO_CAPTURE = ''

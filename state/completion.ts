@@ -10,6 +10,7 @@ import type { Arrival, Conversion, NewCapture } from './captures.ts'
 import type { Commit } from './commits.ts'
 import type { NewJob, StageName } from './job.ts'
 import type { PublishedChunk } from './published.ts'
+import type { SinkCount } from './sinks.ts'
 
 export type Fact =
   /** A file came. With a capture: it is accepted unless the ledger knows it already, which makes a duplicate of it. */
@@ -22,6 +23,8 @@ export type Fact =
   | { kind: 'published'; captureId: string; chunks: PublishedChunk[] }
   /** Rows are in the dataset of the ledger that says so. */
   | { kind: 'commit'; commit: Commit }
+  /** A sink beside the tables has them. */
+  | { kind: 'indexed'; sink: string; batch: string; counts: SinkCount[] }
   /** It was asked for that no row and no trace of it remains. */
   | { kind: 'forgotten'; captureId: string }
 
@@ -49,7 +52,8 @@ export interface Failure {
 export function capturesOf({ jobs, facts }: Pick<Completion, 'jobs' | 'facts'>): Set<string> {
   const ids = jobs.flatMap(({ captureId }) => captureId ?? [])
   for (const fact of facts) {
-    if (fact.kind === 'commit') ids.push(...fact.commit.counts.map(({ captureId }) => captureId))
+    if (fact.kind === 'indexed') ids.push(...fact.counts.map(({ captureId }) => captureId))
+    else if (fact.kind === 'commit') ids.push(...fact.commit.counts.map(({ captureId }) => captureId))
     else if (fact.kind === 'capture') ids.push(fact.capture.id)
     else if (fact.kind === 'arrival')
       ids.push(...(fact.arrival.captureId === undefined ? [] : [fact.arrival.captureId]))

@@ -24,6 +24,8 @@ export type ErrorCode =
   | 'lease_lost'
   // sinks
   | 'sink_unavailable'
+  // a server behind a sink takes nothing now: waited for as long as it takes
+  | 'sink_down'
   | 'sink_rejected'
   | 'events_unbalanced'
   // the bus

@@ -1,7 +1,7 @@
 /** The nouns of the work queue: stages, jobs, and what the ledger keeps of each. */
 
 /** In pipeline order. */
-export const STAGE_NAMES = ['monitor', 'convert', 'split', 'distribute', 'upload'] as const
+export const STAGE_NAMES = ['monitor', 'convert', 'split', 'distribute', 'upload', 'index'] as const
 
 export type StageName = (typeof STAGE_NAMES)[number]
 

@@ -349,6 +349,14 @@ export function createJobs(db: Database) {
       .all() as { stage: StageName; status: JobStatus; jobs: number; oldest: number }[]
   }
 
+  /** Bytes of a stage's work that waits or is under way. */
+  function openBytes(stage: StageName): number {
+    return db
+      .prepare(`SELECT COALESCE(SUM(bytes), 0) FROM jobs WHERE stage = ? AND status IN ('ready', 'running')`)
+      .pluck()
+      .get(stage) as number
+  }
+
   /** Whether one of these stages has work that is due or under way. */
   function busy(stages: readonly StageName[], now = Date.now()): boolean {
     const query = db.prepare(
@@ -385,6 +393,7 @@ export function createJobs(db: Database) {
     find,
     list,
     depths,
+    openBytes,
     busy,
     isHeld,
   }

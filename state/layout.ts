@@ -59,13 +59,14 @@ export function makeLayout(layout: Layout): void {
     mkdirSync(dir, { recursive: true })
 }
 
-/** What the five stages call their part of the spool. */
+/** What the stages call their part of the spool. */
 const SPOOL_NAMES: Record<StageName, string> = {
   monitor: 'arrivals',
   convert: 'convert',
   split: 'chunks',
   distribute: 'batches',
   upload: 'staging',
+  index: 'indexing',
 }
 
 export function spoolOf(layout: Layout, stage: StageName): string {

@@ -19,6 +19,7 @@ import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 import { createPublished, type Published } from './published.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
+import { createSinks, type Sinks } from './sinks.ts'
 import { createWatchLists, type WatchLists } from './watch-lists.ts'
 
 export interface Ledger extends Disposable {
@@ -34,6 +35,7 @@ export interface Ledger extends Disposable {
   readonly accounts: Accounts
   readonly desk: Desk
   readonly overview: Overview
+  readonly sinks: Sinks
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
   /**
@@ -72,6 +74,7 @@ export function openLedger(path: string): Ledger {
   const published = createPublished(db)
   const prepared = createPrepared(db)
   const ownChanges = db.prepare(`SELECT total_changes()`).pluck()
+  const sinks = createSinks(db)
 
   function position(topic: string): number {
     const query = db.prepare(`SELECT position FROM bus_positions WHERE topic = ?`).pluck()
@@ -96,6 +99,7 @@ export function openLedger(path: string): Ledger {
         jobs: jobs.list({ captureId }),
         unpublished: commits.pending(captureId),
         onTheBus: published.open(captureId),
+        documents: sinks.countsOf('elasticsearch', captureId),
       })
     })()
   }
@@ -104,15 +108,17 @@ export function openLedger(path: string): Ledger {
     const capture = captures.get(captureId)
     if (capture === undefined || capture.state === 'empty' || isBeingRemoved(capture.state)) return
     const open = jobs.list({ captureId })
-    const busy =
-      open.some(({ status }) => isOpen(status)) || commits.pending(captureId) || published.open(captureId) > 0
+    // What waits for a server that is down does not keep a capture from being done: its receipt tells of it.
+    const isBusy = open.some(({ stage, status }) => stage !== 'index' && isOpen(status))
+    const busy = isBusy || commits.pending(captureId) || published.open(captureId) > 0
     if (busy) {
       if (capture.state !== 'accepted') captures.setState(captureId, 'accepted')
       return
     }
     published.removeOf(captureId)
-    if (open.some(({ status }) => status === 'failed')) captures.setState(captureId, 'failed')
-    else captures.setState(captureId, receipt(captureId).balanced ? 'done' : 'unbalanced')
+    const isFailed = open.some(({ status }) => status === 'failed')
+    const state = isFailed ? 'failed' : receipt(captureId).balanced ? 'done' : 'unbalanced'
+    if (state !== capture.state) captures.setState(captureId, state)
   }
 
   return {
@@ -129,7 +135,8 @@ export function openLedger(path: string): Ledger {
     overview: createOverview(db),
     sqliteVersion: () => db.prepare(`SELECT sqlite_version()`).pluck().get() as string,
     changes: () => `${db.pragma('data_version', { simple: true })}.${ownChanges.get()}`,
-    ...createApplication({ jobs, captures, commits, artifacts, published, prepared, settle }),
+    sinks,
+    ...createApplication({ jobs, captures, commits, artifacts, published, prepared, sinks, settle }),
     position,
     setPosition,
     transaction: (change) => db.transaction(change).immediate(),

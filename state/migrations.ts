@@ -161,6 +161,32 @@ export const migrations: readonly string[] = [
   INSERT INTO identity VALUES (lower(hex(randomblob(8))));
   `,
   `
+  -- what became of a batch's records in a sink beside the tables
+  CREATE TABLE sink_counts (
+    sink       TEXT NOT NULL,                   -- elasticsearch
+    batch      TEXT NOT NULL,                   -- the key of the batch's job
+    capture_id TEXT NOT NULL,
+    log_type   TEXT NOT NULL,
+    documents  INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL,                -- of the documents, those that were there already
+    rejected   INTEGER NOT NULL,
+    reasons    TEXT NOT NULL DEFAULT '{}',
+    PRIMARY KEY (sink, batch, capture_id, log_type)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX sink_counts_by_capture ON sink_counts (capture_id);
+
+  -- the indices that may be made
+  CREATE TABLE sink_indices (name TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+
+  -- receipts that a sink has, in the state that it has them in
+  CREATE TABLE sink_receipts (
+    sink       TEXT NOT NULL,
+    capture_id TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    PRIMARY KEY (sink, capture_id)
+  ) STRICT, WITHOUT ROWID;
+  `,
+  `
   -- who is watched, and by what they are known; a change counts from the next load on, and for the past by a rescan
   CREATE TABLE watch_employees (
     key     TEXT PRIMARY KEY,

@@ -18,8 +18,8 @@ export interface PreparedRow {
   transactionId: string
 }
 
-/** For a commit that is asked for, several times the limit of a transaction. */
-const UNSEEN_MS = 10 * 60_000
+/** For a commit that is asked for: twice the limit of a transaction. One that is late all the same finds out. */
+const UNSEEN_MS = 2 * 60_000
 const TOLD_MS = 24 * 3600_000
 
 export type Prepared = ReturnType<typeof createPrepared>

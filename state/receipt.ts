@@ -9,6 +9,7 @@ import { accountBalances, type PacketAccount } from './capture.ts'
 import type { ArrivalRow, CaptureRow } from './captures.ts'
 import type { CommitCount } from './commits.ts'
 import { isOpen, type JobRow } from './job.ts'
+import type { SinkCount } from './sinks.ts'
 
 export interface ReceiptLine {
   logType: string
@@ -19,12 +20,27 @@ export interface ReceiptLine {
   balanced: boolean
 }
 
+/** What of a capture is in Elasticsearch. */
+export interface IndexAccount {
+  documents: number
+  /** Records that the server refused; they are in the dead-letter file. */
+  rejected: number
+  /** Rejected records by reason. */
+  reasons: Record<string, number>
+  /** Records that are still to be sent. */
+  waiting: number
+  /** Records that were made while no Elasticsearch was set; `elasticsearch backfill` loads them. */
+  notSent: number
+}
+
 export interface Receipt {
   capture: CaptureRow
   arrivals: ArrivalRow[]
   packets: PacketAccount | null
   logs: ReceiptLine[]
   total: { records: number; rows: number; quarantined: number }
+  /** Absent when nothing of the capture was meant for it. */
+  elasticsearch?: IndexAccount
   /** Everything that was asked for is done, and both equations hold. */
   balanced: boolean
   /** Why it does not balance, a sentence each. */
@@ -41,22 +57,19 @@ export interface ReceiptFacts {
   unpublished: boolean
   /** Events that lie on the bus and are not rows yet. */
   onTheBus: number
+  /** What Elasticsearch has of it. */
+  documents?: SinkCount[]
 }
 
-export function makeReceipt({
-  capture,
-  arrivals,
-  records,
-  counts,
-  jobs,
-  unpublished,
-  onTheBus,
-}: ReceiptFacts): Receipt {
+export function makeReceipt(facts: ReceiptFacts): Receipt {
+  const { capture, arrivals, records, counts } = facts
   const logs = linesOf(records, counts)
+  const index = indexAccount(facts)
   const problems = [
-    ...jobProblems(jobs, unpublished, onTheBus),
+    ...jobProblems(facts),
     ...packetProblems(capture),
     ...logs.flatMap(lineProblems),
+    ...indexProblems(facts, index),
   ]
   return {
     capture,
@@ -68,6 +81,7 @@ export function makeReceipt({
       rows: sum(logs, 'rows'),
       quarantined: sum(logs, 'quarantined'),
     },
+    ...(index !== undefined && { elasticsearch: index }),
     balanced: problems.length === 0,
     problems,
   }
@@ -84,8 +98,49 @@ function linesOf(records: ReceiptFacts['records'], counts: CommitCount[]): Recei
   })
 }
 
-function jobProblems(jobs: JobRow[], unpublished: boolean, onTheBus: number): string[] {
-  const open = jobs.filter(({ status }) => isOpen(status))
+/** Batches of live events hold several captures: then it is not known by capture what waits. */
+function indexAccount({ records, jobs, documents = [] }: ReceiptFacts): IndexAccount | undefined {
+  const batches = jobs.filter(({ stage }) => stage === 'index')
+  if (batches.length === 0 && documents.length === 0) return undefined
+  const events = (of: JobRow[]) => of.reduce((sum, job) => sum + job.events, 0)
+  const reasons: Record<string, number> = {}
+  for (const count of documents)
+    for (const [reason, n] of Object.entries(count.reasons)) reasons[reason] = (reasons[reason] ?? 0) + n
+  const isWholeUploaded = !jobs.some(({ stage, status }) => stage !== 'index' && isOpen(status))
+  const made = records.reduce((sum, { records: n }) => sum + n, 0)
+  const indexed = documents.reduce((sum, count) => sum + count.documents, 0)
+  const rejected = documents.reduce((sum, count) => sum + count.rejected, 0)
+  const handed = batches.length > 0 ? events(batches) : indexed + rejected
+  return {
+    ...{ documents: indexed, rejected, reasons },
+    waiting: events(batches.filter(({ status }) => isOpen(status))),
+    notSent: isWholeUploaded ? Math.max(0, made - handed) : 0,
+  }
+}
+
+/** Of what was handed to it and is done, every record is a document or a rejected one. */
+function indexProblems({ records, jobs, documents = [] }: ReceiptFacts, account: IndexAccount | undefined): string[] {
+  if (account === undefined) return []
+  const batches = jobs.filter(({ stage }) => stage === 'index')
+  const handed = batches.filter(({ status }) => status === 'done')
+  const expected = handed.reduce((sum, job) => sum + job.events, 0)
+  const found = account.documents + account.rejected
+  if (batches.length > 0 && expected !== found)
+    return [
+      `Elasticsearch: ${expected} records sent, but ${account.documents} documents and ${account.rejected} refused`,
+    ]
+  if (account.waiting > 0 || account.notSent > 0 || jobs.some(({ status }) => isOpen(status))) return []
+  const counted = new Map(documents.map((count) => [count.logType, count.documents + count.rejected]))
+  return records
+    .filter(({ logType, records: n }) => (counted.get(logType) ?? 0) !== n)
+    .map(
+      ({ logType, records: n }) =>
+        `Elasticsearch: ${n} records of ${logType} made, but ${counted.get(logType) ?? 0} accounted for`,
+    )
+}
+
+function jobProblems({ jobs, unpublished, onTheBus }: ReceiptFacts): string[] {
+  const open = jobs.filter(({ stage, status }) => isOpen(status) && stage !== 'index')
   const failed = jobs.filter(({ status }) => status === 'failed')
   const problems = failed.map(({ stage, error }) => `${stage} gave up: ${error}`)
   if (open.length > 0) problems.push(`still in work: ${[...new Set(open.map(({ stage }) => stage))].join(', ')}`)

@@ -13,6 +13,7 @@ import { STAGE_NAMES } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { type Removal, removeCapture } from '../dataset/remove-capture.ts'
+import type { Indexing } from '../indexing.ts'
 import { cutFlowPackets, listFlowPackets } from '../packets/flow-packets.ts'
 import type { Arrival, Capture, CaptureList, Job, PacketQuery, StageProgress } from './contract.ts'
 import { refusal } from './problems.ts'
@@ -23,6 +24,8 @@ export interface CaptureParts {
   layout: Layout
   log: Log
   bus: Bus
+  /** Where there is an Elasticsearch, a capture's documents go with its rows. */
+  indexing: Indexing | undefined
   /** Rolls commits forward that a process left behind. */
   recover(): Promise<void>
   /** Work was put into the queue. */

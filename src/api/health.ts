@@ -123,12 +123,29 @@ function problemsOf(stages: readonly StageHealth[], disk: Health['disk'], captur
 }
 
 function sinksOf(stages: readonly StageHealth[], rows: number, config: Config): Health['sinks'] {
-  const upload = stages.find(({ stage }) => stage === 'upload')
-  const isFailing = (upload?.failed ?? 0) > 0
-  const detail = isFailing
-    ? (upload?.lastError?.message ?? 'uploads were given up')
-    : `${rows} rows in ${config.parquetDir}`
-  return [{ name: 'parquet', state: isFailing ? 'failing' : 'ok', detail, rows }]
+  const isOn = config.elasticsearch.connection.nodes.length > 0
+  const index = sinkOf(stages, 'index', 'indexing')
+  return [
+    { name: 'parquet', rows, ...sinkOf(stages, 'upload', `${rows} rows in ${config.parquetDir}`) },
+    {
+      name: 'elasticsearch',
+      rows: null,
+      ...(!isOn ? { state: 'off', detail: 'ELASTICSEARCH_NODE is not set' } : index),
+    },
+  ]
+}
+
+/** A job that was given up, or that waits after a failure, is one that the sink did not take. */
+function sinkOf(
+  stages: readonly StageHealth[],
+  name: StageName,
+  detail: string,
+): Pick<Health['sinks'][number], 'state' | 'detail'> {
+  const stage = stages.find((each) => each.stage === name)
+  const isFailing = (stage?.failed ?? 0) > 0 || (stage?.lastError != null && stage.waiting > 0)
+  return isFailing
+    ? { state: 'failing', detail: stage?.lastError?.message ?? 'work was given up' }
+    : { state: 'ok', detail }
 }
 
 export function healthRoutes(app: FastifyInstance, { handle }: Routes, parts: HealthParts, view: HealthView): void {

@@ -15,6 +15,7 @@ import type { StageName } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { Config } from '../config.ts'
+import type { Indexing } from '../indexing.ts'
 import type { DatasetOptions } from '../query/dataset.ts'
 import { openSearchProcess } from '../search/process.ts'
 import type { RescanParts } from '../watch/watch.ts'
@@ -38,6 +39,7 @@ export interface ApiOptions {
   layout: Layout
   log: Log
   bus: Bus
+  indexing: Indexing | undefined
   /** Of this process. */
   stages: readonly StageName[]
   /** The dataset as queries open it. */
@@ -99,7 +101,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const view = createHealthView({ ...options, version, busCounters: () => bus.counters() })
 
   sessionRoutes(routes, { ledger, sessions, mode, token, version })
-  captureRoutes(routes, { ledger, layout, log, bus, recover, wake })
+  captureRoutes(routes, { ledger, layout, log, bus, indexing: options.indexing, recover, wake })
   uploadRoutes(routes, {
     ledger,
     inbox: layout.inbox,

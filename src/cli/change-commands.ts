@@ -54,12 +54,12 @@ export async function reprocess(text: string): Promise<number> {
 
 async function remove(text: string, removal: 'forgetting' | 'reprocessing'): Promise<number> {
   await using context = openContext()
-  const { ledger, layout, stages, bus: open } = context.parts()
+  const { ledger, layout, stages, indexing, bus: open } = context.parts()
   const capture = ledger.captures.resolve(text)
   const recover = () => recoverAll(stages, context.log)
   const bus = await open()
   try {
-    await removeCapture({ ledger, bus, layout, recover }, capture, removal)
+    await removeCapture({ ledger, bus, layout, recover, indexing }, capture, removal)
   } finally {
     await bus.close()
   }

@@ -43,7 +43,7 @@ export function openContext({ console = 'none', stateless = false }: ContextOpti
     print: (text) => void process.stdout.write(`${text}\n`),
     tell: (text) => void process.stderr.write(`${text}\n`),
     async [Symbol.asyncDispose]() {
-      parts?.[Symbol.dispose]()
+      await parts?.[Symbol.asyncDispose]()
       await log.close()
     },
   }

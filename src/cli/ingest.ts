@@ -10,9 +10,10 @@ import { basename, join } from 'node:path'
 import { arrivalJob, capturesOf, encodePath } from '../../stages/monitor/arrival.ts'
 import { isPartialName } from '../../stages/monitor/scan.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
-import { STAGE_NAMES } from '../../state/job.ts'
+import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { Receipt } from '../../state/receipt.ts'
+import type { Indexing } from '../indexing.ts'
 import { checkRules } from '../parts.ts'
 import { type Context, openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
@@ -34,12 +35,15 @@ interface Wanted {
 export async function ingest(files: readonly string[], { source, json }: IngestOptions): Promise<number> {
   await using context = openContext()
   await checkRules(context.config)
-  const { ledger, start } = context.parts()
+  const { ledger, start, indexing } = context.parts()
   const wanted = await queue(await expand(files), source, ledger)
   const pipeline = await start(STAGE_NAMES, { watch: false })
   const progress = startProgress(ledger, wanted, process.stderr)
   const interrupted = untilSignal().then((signal) => ({ signal }))
-  const ended = await Promise.race([untilEnded(ledger, wanted), interrupted])
+  const ended = await Promise.race([
+    untilEnded(ledger, wanted).then(() => untilIndexed(ledger, wanted, indexing)),
+    interrupted,
+  ])
   progress.stop()
   await pipeline.stop(context.config.stopTimeoutMs)
   if (ended !== undefined) {
@@ -84,6 +88,26 @@ async function queue(files: readonly string[], source: string, ledger: Ledger): 
 
 async function untilEnded(ledger: Ledger, wanted: readonly Wanted[]): Promise<undefined> {
   while (!wanted.every(({ key }) => hasEnded(ledger, key))) await new Promise((done) => setTimeout(done, 100))
+  return undefined
+}
+
+/** Not for a server that takes nothing: what waits for it goes on at the next start, and the receipt says so. */
+async function untilIndexed(
+  ledger: Ledger,
+  wanted: readonly Wanted[],
+  indexing: Indexing | undefined,
+): Promise<undefined> {
+  if (indexing === undefined) return undefined
+  const isOpen = ({ stage, status }: JobRow) => stage === 'index' && (status === 'ready' || status === 'running')
+  const ids = wanted.flatMap(({ key }) => {
+    const arrival = ledger.jobs.find('monitor', key)
+    return arrival === undefined ? [] : capturesOf(arrival)
+  })
+  while (ids.some((captureId) => ledger.jobs.list({ captureId }).some(isOpen)) && indexing.mayClaim('index'))
+    await new Promise((done) => setTimeout(done, 100))
+  // One that is under way may have begun before the last of it was there.
+  await indexing.lookAfter()
+  await indexing.lookAfter()
   return undefined
 }
 

@@ -3,6 +3,7 @@
 import { statfs } from 'node:fs/promises'
 import { messageOf } from '../../state/errors.ts'
 import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
+import type { Ledger } from '../../state/ledger.ts'
 import type { GroupLag } from '../bus/kafka/lag.ts'
 import { type Config, describeConfig } from '../config.ts'
 import { openContext } from './context.ts'
@@ -98,12 +99,25 @@ export async function captures({ json }: Output): Promise<number> {
     context.print(JSON.stringify(list, null, 2))
     return EXIT.ok
   }
+  const waiting = waitingForIndex(ledger)
   const rows = list.map(({ id, state, packets, bytes, source, acceptedAt, name }) => {
-    const note = packets?.salvaged ? `${state} (salvaged)` : state
+    const notes = [
+      packets?.salvaged ? 'salvaged' : '',
+      waiting.has(id) ? `${waiting.get(id)} to be indexed` : '',
+    ].filter(Boolean)
+    const note = notes.length > 0 ? `${state} (${notes.join(', ')})` : state
     return [id.slice(0, 16), note, packets?.inFile ?? '', bytesText(bytes), source, timeText(acceptedAt), name]
   })
   context.print(textTable(['capture', 'state', 'packets', 'size', 'source', 'arrived', 'file'], rows))
   return EXIT.ok
+}
+
+/** Capture → events that Elasticsearch has not yet. */
+function waitingForIndex({ jobs }: Ledger): Map<string, number> {
+  const waiting = new Map<string, number>()
+  for (const { stage, captureId, events } of [...jobs.list({ status: 'ready' }), ...jobs.list({ status: 'running' })])
+    if (stage === 'index' && captureId !== null) waiting.set(captureId, (waiting.get(captureId) ?? 0) + events)
+  return waiting
 }
 
 export async function receipt(text: string, { json }: Output): Promise<number> {

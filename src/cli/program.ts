@@ -34,7 +34,7 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .action(does(async () => (await import('./run.ts')).runAll()))
   program
     .command('stage <name>')
-    .description('run one stage: monitor, convert, split, distribute or upload')
+    .description('run one stage: monitor, convert, split, distribute, upload (which indexes as well) or index')
     .action(does(async (name: string) => (await import('./run.ts')).runStage(name)))
   program
     .command('stream')
@@ -110,6 +110,32 @@ export async function runProgram(args: readonly string[]): Promise<number> {
     .description('the effective settings, secrets masked')
     .addOption(json())
     .action(does(showConfig))
+
+  const elasticsearch = program.command('elasticsearch').description('the search cluster, where one is set')
+  elasticsearch
+    .command('setup')
+    .description('install the index templates; repeating it changes nothing')
+    .action(does(async () => (await import('./elasticsearch-commands.ts')).setup()))
+  elasticsearch
+    .command('kibana')
+    .description("print Kibana's saved objects (data views, searches, dashboards) for the indices that are set")
+    .option(
+      '--page <url>',
+      'where browsers reach our page, for links from an event to its packets',
+      'http://127.0.0.1:8080',
+    )
+    .action(does(async (options: { page: string }) => (await import('./elasticsearch-commands.ts')).kibana(options)))
+  elasticsearch
+    .command('backfill')
+    .description('load what is in the tables already; events that are there are left as they are')
+    .option('--from <time>', 'events from this time on (UTC)')
+    .option('--to <time>', 'events before this time (UTC)')
+    .option('--type <type...>', 'log types; all where none is named')
+    .action(
+      does(async (options: { from?: string; to?: string; type?: string[] }) =>
+        (await import('./elasticsearch-commands.ts')).backfill(options),
+      ),
+    )
 
   try {
     const { operands, unknown } = program.parseOptions([...args])

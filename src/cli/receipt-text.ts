@@ -1,6 +1,6 @@
 /** A receipt as people read it. */
 
-import type { Receipt } from '../../state/receipt.ts'
+import type { IndexAccount, Receipt } from '../../state/receipt.ts'
 import { bytesText, printable, textTable, timeText } from './text.ts'
 
 export function receiptText(receipt: Receipt): string {
@@ -32,6 +32,7 @@ export function receiptText(receipt: Receipt): string {
           .join(', ')}`,
       )
   }
+  if (receipt.elasticsearch) lines.push(...indexLines(receipt.elasticsearch))
   for (const warning of capture.warnings) lines.push(`warning   ${printable(warning)}`)
   if (logs.length > 0) {
     const rows = logs.map(({ logType, records, rows: n, quarantined }) => [logType, records, n, quarantined])
@@ -40,6 +41,19 @@ export function receiptText(receipt: Receipt): string {
   lines.push(balanced ? `balanced  ${endingText(receipt)}` : 'NOT BALANCED')
   for (const problem of problems) lines.push(`          ${printable(problem)}`)
   return lines.join('\n')
+}
+
+function indexLines({ documents, rejected, reasons, waiting, notSent }: IndexAccount): string[] {
+  const n = (count: number) => count.toLocaleString('en')
+  const rest = [
+    waiting > 0 ? `${n(waiting)} waiting` : '',
+    notSent > 0 ? `${n(notSent)} made before it was set; \`elasticsearch backfill\` loads them` : '',
+  ].filter(Boolean)
+  const refused = Object.entries(reasons).map(([reason, count]) => `${n(count)} ${printable(reason)}`)
+  return [
+    `search    Elasticsearch: ${[`${n(documents)} documents`, `${n(rejected)} refused`, ...rest].join(', ')}`,
+    ...(refused.length > 0 ? [`          refused: ${refused.join(', ')}`] : []),
+  ]
 }
 
 function endingText({ capture }: Receipt): string {

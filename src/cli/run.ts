@@ -1,4 +1,4 @@
-/** `run`: all five stages and the inbox, until a signal. `stage NAME`: one of them. */
+/** `run`: all stages and the inbox, until a signal. `stage NAME`: one of them. */
 
 import { constants } from 'node:os'
 import { relative } from 'node:path'
@@ -19,7 +19,8 @@ export async function runAll(): Promise<number> {
 export async function runStage(name: string): Promise<number> {
   if (!isStage(name))
     throw new PipelineError('usage', `there is no stage "${name}"; the stages are ${STAGE_NAMES.join(', ')}`)
-  return await serve([name])
+  // What upload hands over is indexed beside it, where an Elasticsearch is set.
+  return await serve(name === 'upload' ? ['upload', 'index'] : [name])
 }
 
 /** The upload stage alone, fed by whoever writes raw events: Zeek sensors, or the distribute stage of any host. */
@@ -66,7 +67,9 @@ async function serve(stages: readonly StageName[], { check, pages = false }: Ser
   check?.(config)
   await checkRules(config)
   const parts = context.parts()
-  const { layout, start } = parts
+  const { layout, ledger, indexing, start } = parts
+  if (indexing === undefined && stages.length === 1 && stages.includes('index'))
+    throw new PipelineError('usage', 'no Elasticsearch is set; name it in ELASTICSEARCH_NODE (docs/elasticsearch.md)')
   const startup = log.child({ component: 'startup' })
   startup.info('configuration loaded', {
     data_dir: layout.dataDir,
@@ -74,6 +77,15 @@ async function serve(stages: readonly StageName[], { check, pages = false }: Ser
     bus: config.bus.kind,
   })
   for (const warning of config.warnings) startup.warn(warning)
+  const waiting = ledger.jobs.openBytes('index')
+  if (waiting > 0 && indexing === undefined) {
+    startup.warn(
+      'batches wait to be indexed, but no Elasticsearch is set: they stay on the disk until ELASTICSEARCH_NODE names one',
+      {
+        waiting_mb: Math.ceil(waiting / 2 ** 20),
+      },
+    )
+  }
   const stopped = untilSignal()
   const pipeline = await start(stages, { watch: stages.includes('monitor') })
   startup.info('started', { stages: stages.join(','), inbox: layout.inbox, pid: process.pid })

@@ -15,7 +15,12 @@ const OWN_FOLDERS = ['captures', 'spool', 'parquet', 'quarantine', 'log', 'cache
 const OWN_TOPICS = ['convert', 'split', 'distribute', 'ledger']
 
 export function conflictsIn(values: Settings, places: Places): string[] {
-  return [...conflictsOfPlaces(places), ...conflictsOfKafka(values), ...conflictsOfTopics(values)]
+  return [
+    ...conflictsOfPlaces(places),
+    ...conflictsOfKafka(values),
+    ...conflictsOfTopics(values),
+    ...conflictsOfElasticsearch(values),
+  ]
 }
 
 function conflictsOfPlaces({ dataDir, inboxDir, parquetDir }: Places): string[] {
@@ -84,4 +89,13 @@ function conflictsOfTopics(values: Settings): string[] {
 export function isWithin(path: string, folder: string): boolean {
   const way = relative(folder, path)
   return way !== '..' && !way.startsWith('../')
+}
+
+function conflictsOfElasticsearch(values: Settings): string[] {
+  const problems = []
+  const { ELASTICSEARCH_API_KEY: apiKey, ELASTICSEARCH_USERNAME: username, ELASTICSEARCH_PASSWORD: password } = values
+  if (apiKey !== '' && username !== '')
+    problems.push('ELASTICSEARCH_API_KEY and ELASTICSEARCH_USERNAME are both set; use one of them')
+  if (password !== '' && username === '') problems.push('ELASTICSEARCH_PASSWORD is set without ELASTICSEARCH_USERNAME')
+  return problems
 }

@@ -95,9 +95,21 @@ export const brokers: Kind<string[]> = {
   parse: (text) => listOf(text, (item) => (/^(\[[\da-f:]+\]|[\w.-]+):\d{1,5}$/i.test(item) ? item : undefined)),
 }
 
-export const webAddress: Kind<string> = {
-  allowed: 'a URL that starts with http:// or https://',
-  parse: (text) => (text === '' || (/^https?:\/\//i.test(text) && URL.canParse(text)) ? text : undefined),
+/** Several nodes of one cluster. */
+export const webAddresses: Kind<string[]> = {
+  allowed: 'a URL that starts with http:// or https://, several separated by commas',
+  parse: (text) => listOf(text, (item) => (/^https?:\/\//i.test(item) && URL.canParse(item) ? item : undefined)),
+}
+
+/** The beginning of the names of indices, by Elasticsearch's rules; a hyphen ends it. */
+export const indexPrefix: Kind<string> = {
+  allowed: 'lower-case letters and digits, "_" after the first, at most 40',
+  parse: (text) => (/^[a-z0-9][a-z0-9_]{0,39}$/.test(text) ? text : undefined),
+}
+
+export const replicas: Kind<number | 'auto'> = {
+  allowed: 'auto or a whole number from 0 to 10',
+  parse: (text) => (text.toLowerCase() === 'auto' ? 'auto' : wholeNumber(0, 10).parse(text)),
 }
 
 export const networks: Kind<string[]> = {

@@ -13,14 +13,16 @@ import {
   host,
   hosts,
   identifier,
+  indexPrefix,
   type Kind,
   networks,
   oneOf,
   path,
+  replicas,
   topic,
   topicPrefix,
   topics,
-  webAddress,
+  webAddresses,
   wholeNumber,
   yesOrNo,
 } from './kinds.ts'
@@ -62,6 +64,7 @@ const batches = group('Chunks and batches')
 const upload = group('Upload')
 const bus = group('Bus and other sinks')
 const kafka = group('Kafka')
+const elasticsearch = group('Elasticsearch')
 const rules = group('Rules')
 const jobs = group('Jobs')
 const query = group('Queries and pages')
@@ -139,9 +142,9 @@ export const settings = z.object({
     seconds,
   ),
   CONVERT_MEMORY_MB: convert(
-    wholeNumber(64, LARGEST_MB),
+    wholeNumber(256, LARGEST_MB),
     '2048',
-    'Memory that one engine worker may take; what needs more is divided, and in the end set aside.',
+    'Memory that one engine process may take, all told; what needs more is divided, and in the end set aside.',
     mb,
   ),
   TSHARK_PATH: convert(path, '', 'The tshark to use for the packet log.', { shown: 'tshark on the PATH' }),
@@ -175,7 +178,7 @@ export const settings = z.object({
 
   UPLOAD_CONCURRENCY: upload(wholeNumber(1, 64), '2', 'Uploads under way at the same time.'),
   UPLOAD_THREADS: upload(wholeNumber(0, 256), '0', 'Threads of the Parquet writer; 0 is one for each core.'),
-  UPLOAD_MEMORY_MB: upload(wholeNumber(128, LARGEST_MB), '512', 'Memory that the Parquet writer may take.', mb),
+  UPLOAD_MEMORY_MB: upload(wholeNumber(192, LARGEST_MB), '512', 'Memory that the Parquet writer may take.', mb),
   PARQUET_FILE_PREFIX: upload(filePrefix, 'events', "What the names of the dataset's files begin with."),
   FLUSH_BUFFER_MB: upload(
     wholeNumber(0, LARGEST_MB),
@@ -203,13 +206,51 @@ export const settings = z.object({
     'embedded',
     'What carries work between the stages: a queue in the ledger, for one host, or Kafka, for several.',
   ),
-  ELASTICSEARCH_NODE: bus(
-    webAddress,
+  ELASTICSEARCH_NODE: elasticsearch(
+    webAddresses,
     '',
-    'The Elasticsearch to index into; this version has no such sink yet and says so at its start.',
-    {
-      shown: 'none',
-    },
+    'The Elasticsearch (8 or newer) to index every event into as well; several nodes of one cluster are separated by commas.',
+    { shown: 'none' },
+  ),
+  ELASTICSEARCH_API_KEY: elasticsearch(anyText, '', 'An API key, as the cluster encodes it.', { shown: 'none' }),
+  ELASTICSEARCH_USERNAME: elasticsearch(anyText, '', 'A user, where no API key is set.', { shown: 'none' }),
+  ELASTICSEARCH_PASSWORD: elasticsearch(anyText, '', "That user's password.", { shown: 'none' }),
+  ELASTICSEARCH_CA: elasticsearch(path, '', 'A file of certificates (PEM) to trust instead of those of the system.', {
+    shown: "the system's",
+  }),
+  ELASTICSEARCH_INDEX_PREFIX: elasticsearch(
+    indexPrefix,
+    'pcap',
+    'What the names of indices and templates begin with: <prefix>-<log type>-<year>.<month>.',
+  ),
+  ELASTICSEARCH_BULK_MB: elasticsearch(wholeNumber(1, 90), '5', 'The most that one bulk request holds.', mb),
+  ELASTICSEARCH_BULK_CONCURRENCY: elasticsearch(
+    wholeNumber(1, 32),
+    '2',
+    'Bulk requests under way at the same time, for each batch that is indexed.',
+  ),
+  ELASTICSEARCH_BACKLOG_MB: elasticsearch(
+    wholeNumber(1, LARGEST_MB),
+    '10240',
+    'Intake pauses while more than this waits on the disk to be indexed.',
+    mb,
+  ),
+  ELASTICSEARCH_RETENTION_DAYS: elasticsearch(
+    wholeNumber(0, 36_500),
+    '0',
+    'Indices are deleted once their month, and their making, lie further back than this; 0 keeps them.',
+    { unit: 'days' },
+  ),
+  ELASTICSEARCH_SHARDS: elasticsearch(wholeNumber(1, 100), '1', 'Primary shards of each index.'),
+  ELASTICSEARCH_REPLICAS: elasticsearch(
+    replicas,
+    'auto',
+    'Copies of each shard; auto is none on a single node and one on several.',
+  ),
+  ELASTICSEARCH_MAX_INDICES: elasticsearch(
+    wholeNumber(1, 100_000),
+    '1000',
+    'The most indices that are made; events of further months go to the undated index of their log type.',
   ),
 
   KAFKA_BROKERS: kafka(brokers, '', 'The brokers to start from; the others are learnt of them. BUS=kafka needs it.', {

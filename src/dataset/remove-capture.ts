@@ -15,6 +15,8 @@ import type { CommitFile } from '../../state/commits.ts'
 import { PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import type { Indexing } from '../indexing.ts'
+import { datasetLock, tryDatasetLock } from './lock.ts'
 import { withoutCapture } from './rewrite.ts'
 
 export type Removal = 'forgetting' | 'reprocessing' | 'forgotten'
@@ -25,26 +27,25 @@ export interface RemovalParts {
   layout: Layout
   /** Puts the files of recorded commits in place, so that nothing of the capture appears afterwards. */
   recover(): Promise<void>
+  /** Absent where no Elasticsearch is set. */
+  indexing?: Pick<Indexing, 'removeDocuments'>
 }
 
-const LOCK = 'dataset'
-const LOCK_MS = 10 * 60_000
 const PATIENCE_MS = 60_000
+/** Whoever is indexing the capture notices within a second that it must not, and ends. */
+const LOSES_LEASE_MS = 2_500
 
 export async function removeCapture(parts: RemovalParts, { id }: CaptureRow, removal: Removal): Promise<void> {
-  const { ledger } = parts
-  await untilTrue(() => ledger.tryLock(LOCK, LOCK_MS), 'another process is rewriting the dataset')
-  try {
-    await removeLocked(parts, id, removal)
-  } finally {
-    ledger.unlock(LOCK)
-  }
+  using _lock = await datasetLock(parts.ledger, PATIENCE_MS)
+  await removeLocked(parts, id, removal)
 }
 
 async function removeLocked(parts: RemovalParts, id: string, removal: Removal): Promise<void> {
-  const { ledger, layout } = parts
+  const { ledger, layout, indexing } = parts
   checkSettled(ledger, id)
   if (removal !== 'forgotten') await parts.bus.announce([{ kind: 'forgotten', captureId: id }])
+  const isIndexing = ledger.jobs.list({ captureId: id, status: 'running' }).some(({ stage }) => stage === 'index')
+  const quietAt = Date.now() + (isIndexing ? LOSES_LEASE_MS : 0)
   ledger.transaction(() => {
     ledger.captures.setState(id, removal)
     ledger.jobs.removeOf(id)
@@ -53,6 +54,8 @@ async function removeLocked(parts: RemovalParts, id: string, removal: Removal): 
   await parts.recover()
   await untilTrue(() => !ledger.commits.pending(id), 'rows of the capture are still being put in place')
   for (const file of ledger.commits.filesOf(id)) await rewrite(file, id, parts)
+  await indexing?.removeDocuments(id, quietAt)
+  await removeDeadLetters(id, layout)
   if (removal === 'forgetting') await removeFiles(id, layout)
   const capture = ledger.captures.get(id)
   if (removal === 'reprocessing' && capture !== undefined)
@@ -75,12 +78,9 @@ export async function resumeRemovals(parts: RemovalParts): Promise<void> {
   const { ledger } = parts
   for (const state of ['forgetting', 'reprocessing', 'forgotten'] as const) {
     for (const { id } of ledger.captures.list({ state })) {
-      if (!ledger.tryLock(LOCK, LOCK_MS)) return
-      try {
-        await removeLocked(parts, id, state)
-      } finally {
-        ledger.unlock(LOCK)
-      }
+      using lock = tryDatasetLock(ledger)
+      if (lock === undefined) return
+      await removeLocked(parts, id, state)
     }
   }
 }
@@ -88,6 +88,7 @@ export async function resumeRemovals(parts: RemovalParts): Promise<void> {
 function finish(ledger: Ledger, id: string, removal: Removal): void {
   const capture = ledger.captures.get(id)
   ledger.commits.removeOf(id)
+  ledger.sinks.removeOf(id)
   if (removal !== 'reprocessing' || capture === undefined) {
     ledger.captures.remove(id)
     return
@@ -103,6 +104,11 @@ async function rewrite(file: CommitFile, captureId: string, { ledger, layout }: 
   const left = await withoutCapture(path, captureId, file.logType === undefined ? 'lines' : 'rows')
   await flush(join(path, '..'))
   ledger.transaction(() => ledger.commits.replaceFile(file.path, left))
+}
+
+async function removeDeadLetters(id: string, { quarantine }: Layout): Promise<void> {
+  for (const name of await readdir(quarantine))
+    if (name.startsWith(`${id.slice(0, 12)}-elasticsearch-`)) await rm(join(quarantine, name), { force: true })
 }
 
 async function removeFiles(id: string, layout: Layout): Promise<void> {

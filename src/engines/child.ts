@@ -1,15 +1,18 @@
 /**
  * Runs one child process under limits: its stdout goes to the caller chunk by chunk (with back-pressure), its
  * stderr is kept up to a bound, and it is ended, with its whole process group, when it exceeds its time, its
- * memory, or when the caller's signal is aborted. The child never outlives the call.
+ * memory, or when the caller's signal is aborted. The child never outlives the call, and has no network where that
+ * can be had (cut-off.ts).
  *
  * An exit code other than 0 is a result, not an error: what it means is the caller's to say.
  */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { accessSync, constants, readFileSync, statSync } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join, resolve } from 'node:path'
 import { messageOf, PipelineError } from '../../state/errors.ts'
+import { cutOff } from './cut-off.ts'
+import { rssOf } from './rss.ts'
 
 export interface ChildOptions {
   /** A name looked up on the PATH, or a path. */
@@ -81,8 +84,10 @@ export async function runChild(options: ChildOptions): Promise<ChildResult> {
       details: { command },
     })
 
+  const { prefix } = await cutOff()
+  const [first = executable, ...rest] = [...prefix, executable, ...args]
   const started = performance.now()
-  const child = spawn(executable, args, {
+  const child = spawn(first, rest, {
     cwd: options.cwd,
     env,
     detached: true,
@@ -137,16 +142,6 @@ function killGroup(child: ChildProcess): void {
     process.kill(-child.pid, 'SIGKILL')
   } catch {
     // ESRCH: the group is gone already.
-  }
-}
-
-/** Resident bytes of a process, 0 where /proc does not tell (other systems, or it has just ended). */
-function rssOf(pid: number | undefined): number {
-  try {
-    const match = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))
-    return match?.[1] === undefined ? 0 : Number(match[1]) * 1024
-  } catch {
-    return 0
   }
 }
 

@@ -53,7 +53,8 @@ async function inspectFile(file: FileHandle, options: InspectOptions, limits: Li
   const head = Buffer.alloc(SNIFF_BYTES)
   const { bytesRead } = await file.read(head, 0, SNIFF_BYTES, 0)
   const kind = sniffContainer(head.subarray(0, bytesRead))
-  const content = tee(readAll(file, options), hash)
+  const isWrapped = kind === 'zip' || kind === 'gzip' || kind === 'zstd'
+  const content = tee(readAll(file, options, isWrapped), hash)
   if (kind === 'zip') return await inspectZip(file, content, hash, options, limits)
 
   const found = await findCapture(
@@ -157,10 +158,12 @@ async function takeIn(
   }
 }
 
-async function* readAll(file: FileHandle, { signal, onProgress }: InspectOptions): Bytes {
-  for (let position = 0; ; ) {
+/** `isKept`: blocks may be held while later ones are read. Else each is valid until the next but one is asked for. */
+async function* readAll(file: FileHandle, { signal, onProgress }: InspectOptions, isKept: boolean): Bytes {
+  const pair = [Buffer.allocUnsafeSlow(READ_BYTES), Buffer.allocUnsafeSlow(READ_BYTES)]
+  for (let [position, turn] = [0, 0]; ; turn ^= 1) {
     signal.throwIfAborted()
-    const buffer = Buffer.allocUnsafe(READ_BYTES)
+    const buffer = isKept ? Buffer.allocUnsafe(READ_BYTES) : (pair[turn] as Buffer)
     const { bytesRead } = await file.read(buffer, 0, READ_BYTES, position)
     if (bytesRead === 0) return
     position += bytesRead

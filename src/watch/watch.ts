@@ -12,6 +12,7 @@ import { PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { NewHit } from '../../state/watch-lists.ts'
+import { datasetLock } from '../dataset/lock.ts'
 import { fromDuckDb } from '../sinks/parquet/failures.ts'
 import { type FlagFile, type Flagger, openFlagger } from './flag.ts'
 import { createMatcher, type Matcher } from './matcher.ts'
@@ -124,8 +125,7 @@ export interface RescanProgress {
   rewritten: number
 }
 
-const LOCK = 'dataset'
-const LOCK_MS = 10 * 60_000
+const PATIENCE_MS = 60_000
 
 /**
  * Applies the lists to all rows that are loaded: flags what they mean now, and takes back what they do not mean any
@@ -136,42 +136,33 @@ export async function rescan(
   onProgress: (progress: RescanProgress) => void,
   signal?: AbortSignal,
 ): Promise<RescanProgress> {
-  if (!ledger.tryLock(LOCK, LOCK_MS))
-    throw new PipelineError('io', 'the dataset is being rewritten by something else; try again later', {
-      retryable: true,
-    })
-  const renewing = setInterval(() => ledger.tryLock(LOCK, LOCK_MS), LOCK_MS / 4)
-  try {
-    const recorded = new Map(ledger.commits.published().map((file) => [resolve(layout.dataDir, file.path), file.path]))
-    const files = ledger.commits
-      .published()
-      .map(({ path, logType }) => ({ path: resolve(layout.dataDir, path), logType }))
-    const progress: RescanProgress = { files: 0, of: files.length, rewritten: 0 }
-    onProgress(progress)
-    await using flagger = await openFlagger({ rules: await rules(), tempDir: layout.spool, memoryLimit, signal })
-    const before = matcherOf(ledger)
-    for (const part of partsOf(
-      files.filter(({ logType }) => logType === 'dhcp'),
-      FILES_AT_ONCE,
-    )) {
-      for (const lease of await flagger.leases(part, before.macs)) ledger.watch.addLease(lease)
-    }
-    const { hits } = await flagAll(flagger, files, matcherOf(ledger), true, (done, written) => {
-      progress.files += done
-      progress.rewritten += written.length
-      ledger.transaction(() => {
-        for (const { path, rows, bytes } of written) {
-          ledger.commits.replaceFile(recorded.get(path) ?? relative(layout.dataDir, path), { rows, bytes })
-        }
-      })
-      onProgress({ ...progress })
-    })
-    const run = `rescan-${Date.now()}`
-    ledger.transaction(() => ledger.watch.setHits(run, hits))
-    ledger.watch.removeHitsBut(run)
-    return progress
-  } finally {
-    clearInterval(renewing)
-    ledger.unlock(LOCK)
+  using _lock = await datasetLock(ledger, PATIENCE_MS)
+  const recorded = new Map(ledger.commits.published().map((file) => [resolve(layout.dataDir, file.path), file.path]))
+  const files = ledger.commits
+    .published()
+    .map(({ path, logType }) => ({ path: resolve(layout.dataDir, path), logType }))
+  const progress: RescanProgress = { files: 0, of: files.length, rewritten: 0 }
+  onProgress(progress)
+  await using flagger = await openFlagger({ rules: await rules(), tempDir: layout.spool, memoryLimit, signal })
+  const before = matcherOf(ledger)
+  for (const part of partsOf(
+    files.filter(({ logType }) => logType === 'dhcp'),
+    FILES_AT_ONCE,
+  )) {
+    for (const lease of await flagger.leases(part, before.macs)) ledger.watch.addLease(lease)
   }
+  const { hits } = await flagAll(flagger, files, matcherOf(ledger), true, (done, written) => {
+    progress.files += done
+    progress.rewritten += written.length
+    ledger.transaction(() => {
+      for (const { path, rows, bytes } of written) {
+        ledger.commits.replaceFile(recorded.get(path) ?? relative(layout.dataDir, path), { rows, bytes })
+      }
+    })
+    onProgress({ ...progress })
+  })
+  const run = `rescan-${Date.now()}`
+  ledger.transaction(() => ledger.watch.setHits(run, hits))
+  ledger.watch.removeHitsBut(run)
+  return progress
 }

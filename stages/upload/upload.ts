@@ -9,9 +9,10 @@
 
 import { copyFile, mkdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join, relative } from 'node:path'
+import { NO_CAPTURE } from '../../state/capture.ts'
 import type { CommitCount, CommitFile } from '../../state/commits.ts'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
-import type { Job } from '../../state/job.ts'
+import type { Job, NewJob } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { flush } from '../durable.ts'
@@ -23,6 +24,8 @@ export interface UploadOptions {
   ledger: Ledger
   layout: Layout
   sink: EventSink
+  /** Batches go on to the index stage, which takes their directories over. */
+  isIndexed?: boolean
   /** A flush is due when any holds; 0 turns one off. When the input runs dry it is due in any case. */
   flush: { bufferBytes: number; intervalMs: number; events: number }
 }
@@ -32,10 +35,7 @@ const MAX_JOBS_PER_COMMIT = 500
 /** Without an interval a group waits for earlier stages, but not for ever: they may run nowhere. */
 const LONGEST_LINGER_MS = 60_000
 
-/** Under this the ledger counts events that came without a capture. */
-const NO_CAPTURE = ''
-
-export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptions): Stage {
+export function createUpload({ ledger, layout, sink, isIndexed = false, flush: rules }: UploadOptions): Stage {
   /** Commits that this process is putting in place at this moment. */
   const publishing = new Set<string>()
 
@@ -82,7 +82,8 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
             quarantined: quarantined || undefined,
           })
         },
-        consumed: jobs.map(({ input }) => (input as Batch).dir),
+        handOffs: isIndexed ? jobs.map(indexJob) : [],
+        consumed: isIndexed ? [] : jobs.map(({ input }) => (input as Batch).dir),
         outputs: { commit: id, rows },
       }
     },
@@ -98,6 +99,11 @@ export function createUpload({ ledger, layout, sink, flush: rules }: UploadOptio
         }
       }
     },
+  }
+
+  /** A batch of its own each, so that one that the server refuses holds nobody up. */
+  function indexJob({ key, captureId, input, bytes, events }: Job): NewJob<Batch> {
+    return { stage: 'index', key, captureId, input: input as Batch, bytes, events }
   }
 
   function chunksOf({ input, captureId }: Job): EventChunk[] {

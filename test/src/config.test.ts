@@ -217,10 +217,15 @@ describe('a combination of settings', () => {
     expect(load({ INBOX_DIR }).inboxDir).toBe(join(cwd, INBOX_DIR))
   })
 
-  it('warns of what has no effect in this version', () => {
-    expect(load({ ELASTICSEARCH_NODE: 'http://localhost:9200' }).warnings).toEqual([
-      expect.stringContaining('no Elasticsearch sink yet'),
+  it('of two ways to sign in to Elasticsearch is a mistake', () => {
+    const both = { ELASTICSEARCH_API_KEY: 'abc', ELASTICSEARCH_USERNAME: 'ann' }
+    expect(problems(both)).toEqual([expect.stringContaining('are both set')])
+    expect(problems({ ELASTICSEARCH_PASSWORD: 'x' })).toEqual([
+      expect.stringContaining('without ELASTICSEARCH_USERNAME'),
     ])
+  })
+
+  it('warns of what has no effect in this version', () => {
     expect(load({ KAFKA_BROKERS: 'a:9092, b:9092' }).warnings).toEqual([expect.stringContaining('Kafka is not used')])
   })
 
@@ -355,6 +360,12 @@ describe('the settings in effect', () => {
     expect(shown).toContainEqual({ name: 'KAFKA_SASL_PASSWORD', value: '***', source: 'environment' })
     expect(shown).toContainEqual({ name: 'KAFKA_TLS_KEY', value: 'k.pem', source: 'environment' })
     expect(JSON.stringify(shown)).not.toContain('s3cret')
+  })
+
+  it('mask what signs in to Elasticsearch', () => {
+    const secrets = { ELASTICSEARCH_USERNAME: 'ann', ELASTICSEARCH_PASSWORD: 's3cret' }
+    expect(JSON.stringify(describeConfig(load(secrets)))).not.toContain('s3cret')
+    expect(JSON.stringify(describeConfig(load({ ELASTICSEARCH_API_KEY: 's3cret' })))).not.toContain('s3cret')
   })
 
   it('mask credentials within addresses', () => {

@@ -220,6 +220,40 @@ describe('gathering', () => {
   })
 })
 
+describe('a commit of which nobody knows whether it was made', () => {
+  it('keeps its files and its job, and is no failure, however few attempts there are', async () => {
+    const bench = testBench()
+    const { bus, ledger, layout } = bench
+    add(bench, 'a')
+    let workDir = ''
+    const inDoubt: typeof bus = {
+      ...bus,
+      async complete(completion) {
+        ledger.prepared.add(completion, 'tx')
+        throw new PipelineError('bus_unavailable', 'no answer', { retryable: true })
+      },
+    }
+    const stage: Stage = {
+      name: 'split',
+      handle: oneJob(async (_job, context) => {
+        workDir = context.workDir
+        await writeFile(join(workDir, 'file'), 'rows')
+        return { keep: [workDir] }
+      }),
+    }
+    const runner = run({ ...bench, bus: inDoubt }, stage, { maxAttempts: 1 })
+    await until(() => bench.log.lines.some((line) => line.includes('not known yet')), 'the doubt')
+    await runner.stop(1000)
+    await sweep({ stages: [stage], bus, ledger, layout, log: bench.log })
+    expect(statusOf(bench, 'a')).toBe('running')
+    expect(existsSync(join(workDir, 'file'))).toBe(true)
+    const lease = ledger.prepared.takeAbandoned(new Set())[0]?.completion.lease as string
+    expect(ledger.transaction(() => ledger.applyPrepared(lease, () => true))).toBe(true)
+    expect(statusOf(bench, 'a')).toBe('done')
+    expect(ledger.artifacts.isKept(relative(layout.dataDir, workDir))).toBe(true)
+  })
+})
+
 describe('stopping', () => {
   it('lets what is in hand end within the limit', async () => {
     const bench = testBench()

@@ -100,7 +100,7 @@ export async function openApiHome(
     async [Symbol.asyncDispose]() {
       await api.close()
       await pipeline.stop(5000)
-      parts[Symbol.dispose]()
+      await parts[Symbol.asyncDispose]()
       rmSync(dir, { recursive: true, force: true })
     },
   }

@@ -37,6 +37,9 @@ export function makeHome(settings: Record<string, string> = {}): Home {
     DATA_DIR: dataDir,
     STABILITY_INTERVAL_MS: '300',
     RESCAN_INTERVAL_MS: '500',
+    // Many run side by side; those that are about the pages ask for a port of their own.
+    HTTP_ENABLED: 'false',
+    HTTP_PORT: '0',
     ...settings,
   }
 

@@ -62,6 +62,9 @@ const MAX_FENCED = 3
 /** The stages whose jobs go over the bus; the others stay with the ledger that they came to. */
 const SHARED = ['convert', 'split', 'distribute'] as const satisfies StageName[]
 
+/** Leases of commits that this process asks for at this moment. */
+const underWay = new Set<string>()
+
 class InDoubt extends PipelineError {}
 
 function isShared(stage: StageName): stage is (typeof SHARED)[number] {
@@ -84,8 +87,6 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const readers: (Queue | Stream)[] = []
   let stream: Stream | undefined
   const count = { commits: 0, aborted: 0 }
-  /** Leases of commits that this process asks for at this moment. */
-  const underWay = new Set<string>()
   /** Batches whose quarantined lines are among their dead letters. */
   const accounted = new WeakSet<Collected>()
   const normalized = once(async () => {

@@ -12,7 +12,7 @@ import { join } from 'node:path'
 import type { Chunk } from '../../../stages/hand-offs.ts'
 import { errnoOf, messageOf, PipelineError } from '../../../state/errors.ts'
 import { type DeadLetters, openDeadLetters } from './dead-letters.ts'
-import { createEventReader, type RawEvent, type RawMessage } from './events.ts'
+import { createEventReader, type RawEvent, type RawMessage, type Refusal } from './events.ts'
 
 export interface CollectorOptions {
   /** An existing, empty directory. */
@@ -46,6 +46,8 @@ export interface Collected {
 export interface Collector {
   /** Keeps nothing of the message. Throws `disk_full` and `io`. */
   add(message: RawMessage): void
+  /** What is no message at all becomes a dead letter. */
+  refuse(message: RawMessage, reason: Refusal): void
   readonly events: number
   readonly bytes: number
   /** Some of them are of captures: somebody may wait for these. */
@@ -90,6 +92,7 @@ export function openCollector(options: CollectorOptions): Collector {
       events++
       bytes += added
     },
+    refuse: (message, reason) => deadLetters.add(message, reason),
     get events() {
       return events
     },

@@ -33,6 +33,7 @@ export const REFUSALS = [
   'no log type',
   'log type not usable',
   'too large',
+  'batch unreadable',
 ] as const
 export type Refusal = (typeof REFUSALS)[number]
 

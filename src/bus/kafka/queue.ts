@@ -3,11 +3,11 @@
  * exactly what is done. A job that fails for now is kept and offered again; meanwhile its partition waits.
  */
 
+import { randomBytes } from 'node:crypto'
 import type { Log } from '../../../stages/ports.ts'
 import { messageOf, PipelineError } from '../../../state/errors.ts'
 import type { NewJob, StageName } from '../../../state/job.ts'
 import type { Ledger } from '../../../state/ledger.ts'
-import { processIdentity } from '../../../state/process-identity.ts'
 import { type Cluster, isTransient, retrying, sleep } from './cluster.ts'
 import { fetchCommitted, OFFSET_OUT_OF_RANGE, offsetAt, type Position } from './fetch.ts'
 import type { Follower } from './follower.ts'
@@ -51,6 +51,7 @@ export function openQueue(options: QueueOptions): Queue {
   const lane = cluster.lane()
   const closing = new AbortController()
   const { signal } = closing
+  const self = randomBytes(6).toString('hex')
   let slots = new Map<string, Slot>()
   /** Of a fetch that is out: the assignment it belongs to. */
   let epoch = 0
@@ -126,7 +127,7 @@ export function openQueue(options: QueueOptions): Queue {
     if (epoch !== asked || slots.get(keyOf(slot)) !== slot) return
     slot.offset = offset
     // Of this process and this assignment alone, so that two that have the same message do not touch each other's work.
-    const origin = `${keyOf(slot)}/${offset} ${processIdentity()} ${epoch}`
+    const origin = `${keyOf(slot)}/${offset} ${self}-${epoch}`
     if (job !== undefined && ledger.jobs.receive(job, origin)) {
       slot.held = { job, origin }
       onWork()

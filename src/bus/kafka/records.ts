@@ -6,8 +6,9 @@
  * the first offset of each until the producer's abort marker, wherever that lies.
  */
 
+import { gunzipSync, zstdDecompressSync } from 'node:zlib'
 import { compressionsAlgorithmsByBitmask } from '@platformatic/kafka'
-import { PipelineError } from '../../../state/errors.ts'
+import { messageOf, PipelineError } from '../../../state/errors.ts'
 
 /** One record; the slices lie in the answer and are valid as long as that is kept. */
 export interface RawRecord {
@@ -28,6 +29,11 @@ export interface ReadOptions {
   /** Records below it are passed over: a batch is answered whole, from its first record on. */
   from: number
   aborted: readonly AbortedTransaction[]
+  /**
+   * A batch that cannot be read is told here, from its first record on, and passed over; without this it is thrown.
+   * Records in front of the unreadable place have been handed out.
+   */
+  onUnreadable?(batch: { offset: number; body: Buffer; reason: string }): void
 }
 
 const HEAD = 61
@@ -41,11 +47,13 @@ const COMPRESSION = 0b111
 const IS_TRANSACTIONAL = 1 << 4
 const IS_CONTROL = 1 << 5
 const ABORT = 0
+/** Of one batch. Brokers take some MiB of compressed records, which may stand for a thousand times as much. */
+const MAX_BATCH_BYTES = 256 * 1024 * 1024
 
 /** Hands out each record; answers the offset to go on from. @throws PipelineError bus_refused on bytes that are no batch. */
 export function readRecords(
   bytes: Buffer,
-  { from, aborted }: ReadOptions,
+  { from, aborted, onUnreadable }: ReadOptions,
   onRecord: (record: RawRecord) => void,
 ): number {
   const waiting = [...aborted].sort((a, b) => (a.firstOffset < b.firstOffset ? -1 : 1))
@@ -66,9 +74,13 @@ export function readRecords(
       // The marker's key: version and type, 16 bits each.
       if (controlType(bytes.subarray(at + HEAD, end)) === ABORT) aborting.delete(producer)
     } else if ((attributes & IS_TRANSACTIONAL) === 0 || !aborting.has(producer)) {
-      const compression = attributes & COMPRESSION
       const body = bytes.subarray(at + HEAD, end)
-      eachRecord(compression === 0 ? body : decompressed(body, compression), count, base, next, onRecord)
+      try {
+        eachRecord(decompressed(body, attributes & COMPRESSION), count, base, next, onRecord)
+      } catch (error) {
+        if (onUnreadable === undefined || !(error instanceof Unreadable)) throw error
+        onUnreadable({ offset: base, body, reason: error.message })
+      }
     }
     next = Math.max(next, last + 1)
     at = end
@@ -86,9 +98,65 @@ function controlType(body: Buffer): number {
 }
 
 function decompressed(body: Buffer, compression: number): Buffer {
-  const algorithm = compressionsAlgorithmsByBitmask[compression as keyof typeof compressionsAlgorithmsByBitmask]
-  if (algorithm === undefined) throw unreadable(`a record batch in an unknown compression (${compression})`)
-  return algorithm.decompressSync(body) as Buffer
+  if (compression === 0) return body
+  const limit = { maxOutputLength: MAX_BATCH_BYTES }
+  try {
+    if (compression === GZIP) return gunzipSync(body, limit)
+    if (compression === ZSTD) return zstdDecompressSync(body, limit)
+    const algorithm = compressionsAlgorithmsByBitmask[compression as keyof typeof compressionsAlgorithmsByBitmask]
+    if (compression === LZ4) checkSize(lz4Size(body))
+    if (compression === SNAPPY) checkSize(snappySize(body))
+    if (algorithm !== undefined) return algorithm.decompressSync(body) as Buffer
+  } catch (error) {
+    if (error instanceof Unreadable) throw error
+    throw unreadable(`a record batch that cannot be decompressed (${messageOf(error)})`)
+  }
+  throw unreadable(`a record batch in an unknown compression (${compression})`)
+}
+
+const GZIP = 1
+const SNAPPY = 2
+const LZ4 = 3
+const ZSTD = 4
+
+function checkSize(bytes: number): void {
+  if (bytes > MAX_BATCH_BYTES) throw unreadable(`a record batch of ${bytes} bytes`)
+}
+
+/** At most: every block full (https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md). */
+function lz4Size(body: Buffer): number {
+  const flags = body[4] ?? 0
+  const blockBytes = 1 << (8 + 2 * (((body[5] ?? 0) >> 4) & 7))
+  // Magic, flags, block size, header checksum; a content size and a dictionary where the flags say so.
+  let at = 7 + ((flags & 8) !== 0 ? 8 : 0) + ((flags & 1) !== 0 ? 4 : 0)
+  let blocks = 0
+  while (at + 4 <= body.length) {
+    const size = body.readUInt32LE(at) & 0x7fffffff
+    if (size === 0) break
+    at += 4 + size + ((flags & 16) !== 0 ? 4 : 0)
+    blocks++
+  }
+  return blocks * blockBytes
+}
+
+const XERIAL = Buffer.from([0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0])
+
+/** As each block says in front (https://github.com/google/snappy/blob/main/format_description.txt). */
+function snappySize(body: Buffer): number {
+  if (!body.subarray(0, XERIAL.length).equals(XERIAL)) return unsignedVarint(body, 0)
+  let bytes = 0
+  for (let at = 16; at + 4 <= body.length; at += 4 + body.readUInt32BE(at)) bytes += unsignedVarint(body, at + 4)
+  return bytes
+}
+
+function unsignedVarint(bytes: Buffer, start: number): number {
+  let value = 0
+  for (let at = start, shift = 0; shift < 35; at++, shift += 7) {
+    const byte = bytes[at] ?? 0
+    value += (byte & 0x7f) * 2 ** shift
+    if (byte < 0x80) break
+  }
+  return value
 }
 
 interface Cursor {
@@ -152,6 +220,8 @@ function skipVarint(cursor: Cursor): void {
   while ((cursor.bytes[cursor.at++] ?? 0) >= 0x80);
 }
 
-function unreadable(what: string): PipelineError {
-  return new PipelineError('bus_refused', `the broker answered with ${what}`)
+class Unreadable extends PipelineError {}
+
+function unreadable(what: string): Unreadable {
+  return new Unreadable('bus_refused', `the broker answered with ${what}`)
 }

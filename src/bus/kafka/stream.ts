@@ -259,7 +259,13 @@ export function openStream(options: StreamOptions): Stream {
     const { topic, partition } = slot
     if (!batch.begun.has(key)) batch.begun.set(key, slot.offset)
     try {
-      slot.offset = readRecords(answer.records, { from: slot.offset, aborted: answer.aborted }, (record) => {
+      const onUnreadable = ({ offset, body, reason }: { offset: number; body: Buffer; reason: string }) => {
+        log.error('a batch of messages is passed over', { partition: key, offset, why: reason })
+        batch.collector.refuse({ topic, partition, offset, key: null, value: body }, 'batch unreadable')
+        batch.messages++
+      }
+      const options = { from: slot.offset, aborted: answer.aborted, onUnreadable }
+      slot.offset = readRecords(answer.records, options, (record) => {
         batch.collector.add({ topic, partition, ...record })
         batch.messages++
         heardAt = Date.now()

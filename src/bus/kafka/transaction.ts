@@ -8,15 +8,16 @@
 import {
   addOffsetsToTxnV3,
   addPartitionsToTxnV3,
-  defaultPartitioner,
+  createAPI,
   endTxnV3,
   initProducerIdV4,
-  NumericMap,
   produceV10,
   txnOffsetCommitV3,
+  Writer,
 } from '@platformatic/kafka'
 import { messageOf } from '../../../state/errors.ts'
 import { type Cluster, errorIds, retrying } from './cluster.ts'
+import { encodeBatch, partitionOf } from './encode.ts'
 import type { Position } from './fetch.ts'
 import type { Membership } from './group.ts'
 
@@ -64,6 +65,7 @@ export class CommitUnknown extends Error {}
 
 const TRANSACTION_MS = 60_000
 const REQUEST_MS = 20_000
+const ALL_REPLICAS = -1
 /** Of a batch before compression: below what brokers take by default (1 MiB). */
 const BATCH_BYTES = 768 * 1024
 /** How long a commit that was asked for is asked for again, and an abort, when nobody waits any more. */
@@ -82,8 +84,35 @@ const STALE_MEMBER = ['ILLEGAL_GENERATION', 'UNKNOWN_MEMBER_ID', 'REBALANCE_IN_P
 interface Identity {
   producerId: bigint
   producerEpoch: number
-  sequences: NumericMap
+  /** Of the next message, by topic and partition. */
+  sequences: Map<string, number>
 }
+
+interface Produce {
+  transactionId: string
+  topic: string
+  partition: number
+  records: Buffer
+}
+
+const produceApi = createAPI<[Produce], unknown>(
+  0,
+  10,
+  (({ transactionId, topic, partition, records }: Produce) =>
+    Writer.create()
+      .appendString(transactionId)
+      .appendInt16(ALL_REPLICAS)
+      .appendInt32(REQUEST_MS)
+      .appendArray([topic], (w, name) => {
+        w.appendString(name).appendArray([partition], (p, index) => {
+          p.appendInt32(index)
+            .appendUnsignedVarInt(records.length + 1)
+            .append(records)
+        })
+      })
+      .appendTaggedFields()) as never,
+  produceV10.parseResponse as never,
+)
 
 export function createProducer(cluster: Cluster, { transactionId, compression, onAborted }: ProducerOptions): Producer {
   let identity: Identity | undefined
@@ -167,7 +196,22 @@ export async function fence(cluster: Cluster, transactionId: string, signal: Abo
       initProducerIdV4.api.async(connection, transactionId, TRANSACTION_MS, -1n, -1),
     ),
   )
-  return { producerId, producerEpoch, sequences: new NumericMap() }
+  return { producerId, producerEpoch, sequences: new Map() }
+}
+
+interface Batch {
+  topic: string
+  partition: number
+  messages: OutMessage[]
+  bytes: number
+}
+
+function getOrMake(places: Map<string, Batch[]>, place: string): Batch[] {
+  const known = places.get(place)
+  if (known !== undefined) return known
+  const made: Batch[] = []
+  places.set(place, made)
+  return made
 }
 
 function createTransaction(
@@ -185,50 +229,43 @@ function createTransaction(
     if (messages.length === 0) return
     const topics = await retrying(signal, () => cluster.topics([...new Set(messages.map(({ topic }) => topic))]))
     const spare = roundRobin++
-    const batches = new Map<string, { topic: string; partition: number; messages: OutMessage[]; bytes: number }>()
+    const places = new Map<string, Batch[]>()
     for (const message of messages) {
       const { topic, key, value } = message
       const count = topics.get(topic)?.partitions.length ?? 1
-      const partition = message.partition ?? (key === undefined ? spare : defaultPartitioner(message, key)) % count
-      const id = `${topic}:${partition}`
-      let batch = batches.get(id)
+      const partition = message.partition ?? (key === undefined ? spare % count : partitionOf(key, count))
       const bytes = (key?.length ?? 0) + (value?.length ?? 0) + 64
-      if (batch !== undefined && batch.bytes + bytes > BATCH_BYTES) {
-        await produce([batch])
-        batch = undefined
-      }
-      if (batch === undefined) {
+      const batches = getOrMake(places, `${topic}:${partition}`)
+      let batch = batches.at(-1)
+      if (batch === undefined || batch.bytes + bytes > BATCH_BYTES) {
         batch = { topic, partition, messages: [], bytes: 0 }
-        batches.set(id, batch)
+        batches.push(batch)
       }
       batch.messages.push(message)
       batch.bytes += bytes
     }
-    await produce([...batches.values()])
+    await addPartitions([...places.values()].map(([first]) => first as Batch))
+    // What is on its way when one fails must have arrived before the transaction is ended.
+    const sent = await Promise.allSettled([...places.values()].map(produceAll))
+    for (const each of sent) if (each.status === 'rejected') throw each.reason
   }
 
-  interface Batch {
-    topic: string
-    partition: number
-    messages: OutMessage[]
+  /** Batches of one partition: one after the other, as their sequence numbers have to be. */
+  async function produceAll(batches: readonly Batch[]): Promise<void> {
+    for (const batch of batches) await produceOne(batch)
   }
 
-  async function produce(batches: readonly Batch[]): Promise<void> {
-    await addPartitions(batches)
-    for (const { topic, partition, messages } of batches) {
-      const timestamp = BigInt(Date.now())
-      const encoded = messages.map(({ key, value, headers }) => ({
-        ...{ topic, partition, key, value, timestamp },
-        headers: new Map(Object.entries(headers ?? {}).map(([name, text]) => [Buffer.from(name), Buffer.from(text)])),
-      }))
-      const options = { transactionalId: transactionId, producerId, producerEpoch, sequences, compression }
-      await retrying(signal, () =>
-        cluster.onLeader(topic, partition, (connection) =>
-          produceV10.api.async(connection, -1, REQUEST_MS, encoded as never, options as never),
-        ),
-      )
-      sequences.postIncrement(`${topic}:${partition}`, messages.length, 0)
-    }
+  async function produceOne({ topic, partition, messages }: Batch): Promise<void> {
+    const place = `${topic}:${partition}`
+    const sequence = sequences.get(place) ?? 0
+    const producer = { id: producerId, epoch: producerEpoch, sequence }
+    const records = encodeBatch(messages, { compression, timestamp: Date.now(), producer })
+    await retrying(signal, () =>
+      cluster.onLeader(topic, partition, (connection) =>
+        produceApi.async(connection, { transactionId, topic, partition, records }),
+      ),
+    )
+    sequences.set(place, (sequence + messages.length) % 2 ** 31)
   }
 
   async function addPartitions(batches: readonly Batch[]): Promise<void> {

@@ -10,7 +10,7 @@ import { be16, be32, ip4Text, ip6Text } from './address.ts'
 import { Encapsulation, MAX_DEPTH } from './encapsulation.ts'
 import { FlowBook, ICMP, ICMP6, type Now, TCP, UDP } from './flow-book.ts'
 import { createReassembler } from './fragments.ts'
-import { guessTcp, guessUdp, isDns } from './guess.ts'
+import { guessTcp, guessUdp } from './guess.ts'
 import { icmpAnswer } from './icmp.ts'
 import { decodeEthernet, decodeLink, emptyLink, NET_NONE, ppp, reset as resetLink, wifi } from './link.ts'
 import {
@@ -359,7 +359,7 @@ class Table<State> implements FlowTable<State> {
     if (bytes > 0) {
       this.setPayload(buffer, at + 8, bytes, UDP)
       if (flow.sniffs < MAX_SNIFFS && flow.sniffed === '')
-        this.sniffUdp(flow, isOrig, buffer, at + 8, bytes, srcPort, dstPort)
+        this.sniffUdp(flow, isOrig, ip, at + 8, bytes, srcPort, dstPort)
     }
     const tunnel = udpTunnel(dstPort, srcPort)
     const entry = this.entryOf(flow, fromA)
@@ -378,17 +378,22 @@ class Table<State> implements FlowTable<State> {
   private sniffUdp(
     flow: LiveFlow,
     isOrig: boolean,
-    buffer: Buffer,
+    ip: Ip,
     at: number,
     length: number,
     srcPort: number,
     dstPort: number,
   ): void {
+    const { buffer } = ip
     flow.sniffs++
     flow.sniffed = guessUdp(buffer, at, length)
     // An answer as the first packet of both servers' ports: Zeek's analyzers turn the flow round, after the
     // packet was counted for the side that then is the other one.
-    if (flow.sniffs === 1 && isOrig && isAnswer(flow.sniffed, buffer, at, length, srcPort, dstPort)) {
+    if (
+      flow.sniffs === 1 &&
+      isOrig &&
+      (isDnsAnswer(ip, at, length, dstPort) || isNtpAnswer(flow.sniffed, buffer, at, srcPort))
+    ) {
       flow.origIsA = !flow.origIsA
       flow.history += '^'
     }
@@ -633,19 +638,13 @@ function isDone(flow: LiveFlow): boolean {
   )
 }
 
-/** DNS and NTP answers, where the ports do not tell the server. */
-function isAnswer(
-  service: string,
-  buffer: Buffer,
-  at: number,
-  length: number,
-  srcPort: number,
-  dstPort: number,
-): boolean {
-  if (service === 'dns')
-    return (
-      portProtocol(false, dstPort) === 'dns' && isDns(buffer, at, length) && ((buffer[at + 2] as number) & 0x80) !== 0
-    )
+/** DNS and NTP answers, where the ports do not tell the server. The header's bit is enough: what follows may be anything. */
+function isDnsAnswer(ip: Ip, at: number, length: number, dstPort: number): boolean {
+  if (portProtocol(false, dstPort) !== 'dns' || length < 12 || isMulticast(ip)) return false
+  return ((ip.buffer[at + 2] as number) & 0x80) !== 0
+}
+
+function isNtpAnswer(service: string, buffer: Buffer, at: number, srcPort: number): boolean {
   return service === 'ntp' && srcPort === 123 && ((buffer[at] as number) & 7) === 4
 }
 
@@ -679,9 +678,12 @@ function setMacs(flow: LiveFlow, buffer: Buffer, srcMac: number, dstMac: number,
 }
 
 /** The destination is a broadcast or multicast address. */
-function isGroup({ buffer, version, dst }: Ip): boolean {
-  if (version === 6) return buffer[dst] === 0xff
-  return ((buffer[dst] as number) & 0xf0) === 0xe0 || be32(buffer, dst) === -1
+function isGroup(ip: Ip): boolean {
+  return isMulticast(ip) || (ip.version === 4 && be32(ip.buffer, ip.dst) === -1)
+}
+
+function isMulticast({ buffer, version, dst }: Ip): boolean {
+  return version === 6 ? buffer[dst] === 0xff : ((buffer[dst] as number) & 0xf0) === 0xe0
 }
 
 function textOf({ buffer, version }: Ip, at: number): string {

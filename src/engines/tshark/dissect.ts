@@ -120,7 +120,8 @@ export function createDissect(options: DissectOptions): Dissect {
         state.datagram(fromOriginator, buffer.subarray(offset, offset + length), ts)
       },
       close(state, flow) {
-        state?.end(() => createSession(host, whoWas(flow)))
+        const wasExpected = expected.size > 0 && expected.has(`${flow.resp.address} ${flow.resp.port}`)
+        state?.end(() => createSession(host, whoWas(flow)), wasExpected)
         options.writeLine(
           'conn',
           formatConn(flow, state?.services ?? [], { communityId: communityId(flow), l2: true, vlan: true }),
@@ -156,6 +157,7 @@ class FlowState implements StreamHandler {
   services: readonly string[] = []
   private open: (() => FlowSession) | undefined
   private session: FlowSession | undefined = undefined
+  private hadPayload = false
   private reassembly: Reassembly | undefined
 
   constructor(isTcp: boolean, open: () => FlowSession) {
@@ -188,15 +190,20 @@ class FlowState implements StreamHandler {
     this.session?.finished(fromOriginator, ts)
   }
 
-  end(open: () => FlowSession): void {
+  /** @param wasExpected another flow has announced it: its protocol is told even of a flow without payload. */
+  end(open: () => FlowSession, wasExpected: boolean): void {
     if (this.open !== undefined) this.open = open
+    if (wasExpected && !this.hadPayload) this.session ??= open()
     this.over(this.last)
   }
 
   /** What the protocols kept of the flow can go before the flow does. */
   private over(ts: number): void {
     this.session?.end(ts)
-    if (this.session !== undefined) this.services = this.session.services()
+    if (this.session !== undefined) {
+      this.hadPayload = true
+      this.services = this.session.services()
+    }
     this.session = this.reassembly = this.open = undefined
   }
 }

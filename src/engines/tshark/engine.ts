@@ -1,10 +1,9 @@
 /**
  * The engine without Zeek: a capture in, Zeek's logs out.
  *
- * Flows, streams and protocols are dissected by our own code (./protocols), in worker threads, a part of the
+ * Flows, streams and protocols are dissected by our own code (./protocols), in worker processes, a part of the
  * capture each (parts.ts). tshark is asked for what is its own: the `packet` log, one row a frame, where that is
- * wanted. A part that outgrows its worker's memory, or on which a worker stands still, is halved until the pair of
- * hosts that does it stands alone; its packets are handed out and counted, and the rest goes on.
+ * wanted. What no worker can take is found out, handed out and counted, and the rest goes on (isolate.ts).
  */
 
 import { rm, stat } from 'node:fs/promises'
@@ -14,13 +13,12 @@ import packageJson from '../../../package.json' with { type: 'json' }
 import type { ConvertRequest, ConvertResult, Engine } from '../../../stages/ports.ts'
 import type { PacketAccount } from '../../../state/capture.ts'
 import { PipelineError } from '../../../state/errors.ts'
-import { readCapture } from '../../capture/reader.ts'
-import { openCaptureWriter } from '../../capture/writer.ts'
 import { cleanEnv, findExecutable, runChild } from '../child.ts'
+import { createIsolation, type IsolateOptions, type Isolation, isPoisoned, type Poison } from './isolate.ts'
 import { mergeLogs } from './merge.ts'
 import { createLogOutput } from './output.ts'
-import { createUidList, writePacketLog } from './packet-log.ts'
-import { allParts, createScales, PARTS, partOf, partsOf } from './parts.ts'
+import { writePacketLog } from './packet-log.ts'
+import { partsOf } from './parts.ts'
 import type { PassResult } from './pass.ts'
 import { createPool, type Pool } from './pool.ts'
 
@@ -28,18 +26,18 @@ export interface TsharkEngineOptions {
   /** Default: `tshark` on the search path. */
   tsharkPath?: string
   searchPath?: string
-  /** Worker threads, and tsharks, that run at the same time (default: the cores). */
+  /** Worker processes, and tsharks, that run at the same time (default: the cores). */
   parallel?: number
   /** For one tshark. */
   timeoutMs?: number
-  /** For one worker thread, and for one tshark. */
+  /** Resident, for one worker process, and for one tshark. */
   memoryBytes?: number
   /** Writes the `packet` log, one row a frame: large. */
   packetLog?: boolean
-  /** Writes the `smb_cmd` log, one record an SMB command. */
-  smbCommandLog?: boolean
   /** CIDR prefixes that count as local; default: Zeek's. */
   localNets?: readonly string[]
+  /** Also writes smb_cmd, a record an SMB command. */
+  smbCommandLog?: boolean
   /** A worker that reports nothing for so long hangs (default a minute). */
   silenceMs?: number
   /** A capture of this size or more falls into parts (default `PARTS_FROM_BYTES`). */
@@ -69,12 +67,14 @@ const DEFAULT_MEMORY = 2048 * MB
 /** Lines of the packet log that wait in memory before they are written. */
 const FLUSH_BYTES = 4 * MB
 const UID_FILE = 'uids.txt'
+/** Small captures do not wait for all parts of a large one. */
+const FIRST = 1
 
 /** @throws PipelineError engine_missing when the packet log is wanted and there is no tshark, engine_failed when it does not say its version. */
 export async function openTsharkEngine(options: TsharkEngineOptions = {}): Promise<Engine> {
   const { parallel = availableParallelism(), memoryBytes = DEFAULT_MEMORY, silenceMs = 60_000, worker } = options
   const tshark = options.packetLog === true ? await findTshark(options) : undefined
-  const pool = createPool({ workers: parallel, heapMb: Math.round(memoryBytes / MB), silenceMs, worker })
+  const pool = createPool({ workers: parallel, memoryBytes, silenceMs, worker })
   const opened = { ...options, pool, parallel, memoryBytes, ...(tshark ? { tshark } : {}) }
   const engineVersion =
     tshark === undefined ? packageJson.version : `${packageJson.version}, packets by tshark ${tshark.version}`
@@ -112,8 +112,9 @@ async function versionOf(tshark: string): Promise<string> {
 }
 
 async function convert(request: ConvertRequest, options: Opened, engineVersion: string): Promise<ConvertResult> {
-  const { results, poison } = await dissect(request, options)
-  const account = accountOf(results, poison)
+  const dissected = await dissect(request, options)
+  const { results, poison } = dissected
+  const account = accountOf(dissected)
   const warnings = [...undecodedWarnings(results), ...faultWarnings(request, results), ...poisonWarnings(poison)]
   const logs = await mergeLogs(
     results.flatMap(({ pieces }) => pieces),
@@ -126,131 +127,106 @@ async function convert(request: ConvertRequest, options: Opened, engineVersion: 
   return { engine: 'tshark', engineVersion, logs, packets: account, warnings }
 }
 
-interface Poison {
-  packets: number
-  reason: string
+interface Dissected {
+  account: Omit<PacketAccount, 'decoded'>
+  /** In the order of the parts. */
+  results: PassResult[]
+  poison: Poison[]
 }
 
-/** The packet log needs the uid of every packet in the file's order, and so one worker for all parts. */
-async function dissect(request: ConvertRequest, options: Opened): Promise<{ results: PassResult[]; poison: Poison[] }> {
-  const { capturePath, signal } = request
-  const { parallel, tshark } = options
-  const { size } = await stat(capturePath)
-  const partCount = partsOf(size, options.partsFromBytes)
-  const alone = tshark !== undefined || parallel === 1 || partCount === 1
-  const shares = alone ? [allParts(partCount)] : await shareOut(capturePath, parallel, signal)
-  const progress = createProgress(request, shares.length)
-  const cancel = new AbortController()
-  const poison: Poison[] = []
-  const passes = shares.map((parts, index) =>
-    dissectParts(
-      { partCount, parts },
-      { ...request, signal: AbortSignal.any([signal, cancel.signal]) },
-      options,
-      poison,
-      progress(index),
-    ),
-  )
+async function dissect(request: ConvertRequest, options: Opened): Promise<Dissected> {
+  const { size } = await stat(request.capturePath)
+  const parts = partsOf(size, options.partsFromBytes)
+  return parts === 1 ? await dissectWhole(request, options) : await dissectParts(request, options, parts, size)
+}
+
+/** A small capture in one pass; it becomes a part when the pass fails. */
+async function dissectWhole(request: ConvertRequest, options: Opened): Promise<Dissected> {
+  const { capturePath, workDir, signal, onProgress } = request
+  const base = baseOf(request, options)
   try {
-    return { results: (await Promise.all(passes)).flat(), poison }
+    const pass = { ...base, source: { capturePath }, outPath: join(workDir, 'lines') }
+    const result = await options.pool.pass(pass, { signal, onProgress, priority: FIRST })
+    return { account: result.account as Dissected['account'], results: [result], poison: [] }
+  } catch (error) {
+    if (!isPoisoned(error)) throw error
+    const { account, parts, end } = await options.pool.split({ capturePath, dir: workDir, parts: 1 }, { signal })
+    const poison: Poison[] = []
+    const isolation = isolationOf(request, options, base, poison)
+    const [only] = parts
+    // Without a packet it is not a packet that does it.
+    if (only === undefined || end === undefined) throw error
+    return { account, results: await isolation.dissect({ spoolPath: only.path, end }, undefined, error), poison }
+  }
+}
+
+async function dissectParts(
+  request: ConvertRequest,
+  options: Opened,
+  parts: number,
+  captureBytes: number,
+): Promise<Dissected> {
+  const { capturePath, workDir } = request
+  const cancel = new AbortController()
+  const signal = AbortSignal.any([request.signal, cancel.signal])
+  const progress = createProgress(request, captureBytes)
+  const split = await options.pool.split({ capturePath, dir: workDir, parts }, { signal, onProgress: progress.split })
+  const { account, end } = split
+  const poison: Poison[] = []
+  if (end === undefined) return { account, results: [], poison }
+  const isolation = isolationOf({ ...request, signal }, options, baseOf(request, options), poison)
+  // The heaviest first: at the end no worker is left alone with a long one.
+  const order = [...split.parts].sort((a, b) => b.bytes - a.bytes)
+  const results = new Map<number, PassResult[]>()
+  const passes = order.map(async ({ part, path, packets }) => {
+    results.set(part, await isolation.dissect({ spoolPath: path, end }))
+    progress.dissected(packets, account.inFile)
+    await rm(path, { force: true })
+  })
+  try {
+    await Promise.all(passes)
   } catch (error) {
     cancel.abort(error)
     await Promise.allSettled(passes)
     throw error
   }
+  return { account, results: split.parts.flatMap(({ part }) => results.get(part) ?? []), poison }
 }
 
-async function shareOut(capturePath: string, workers: number, signal: AbortSignal): Promise<number[][]> {
-  const scales = createScales()
-  await readCapture(capturePath, { signal, onPacket: scales.weigh })
-  const shares = scales.share(workers)
-  return shares.length > 0 ? shares : [allParts(PARTS)]
-}
-
-type OnProgress = (progress: { bytes: number; packets: number }) => void
-
-/** Every worker reads the whole capture: the slowest tells how far the conversion is. */
-function createProgress({ onProgress }: ConvertRequest, workers: number): (worker: number) => OnProgress {
-  const reached = Array.from({ length: workers }, () => ({ bytes: 0, packets: 0 }))
-  return (worker) => (progress) => {
-    reached[worker] = progress
-    onProgress?.(reached.reduce((least, each) => (each.bytes < least.bytes ? each : least)))
+function baseOf(
+  { captureId, workDir }: ConvertRequest,
+  { localNets, smbCommandLog, tshark }: Opened,
+): IsolateOptions['base'] {
+  return {
+    captureId,
+    ...(localNets === undefined ? {} : { localNets }),
+    ...(smbCommandLog === true ? { policyLogs: ['smb_cmd'] } : {}),
+    ...(tshark === undefined ? {} : { uidPath: join(workDir, UID_FILE) }),
   }
 }
 
-interface Share {
-  partCount: number
-  parts: number[]
-}
-
-/** Halves what fails until the part that does it stands alone. */
-async function dissectParts(
-  { partCount, parts }: Share,
+function isolationOf(
   request: ConvertRequest,
-  options: Opened,
+  { pool, onPoison }: Opened,
+  base: IsolateOptions['base'],
   poison: Poison[],
-  onProgress: OnProgress,
-): Promise<PassResult[]> {
-  const { capturePath, captureId, workDir, signal, log } = request
-  const isWhole = parts.length === partCount
-  const uidFile = options.tshark === undefined || !isWhole ? {} : { uidFile: join(workDir, UID_FILE) }
-  try {
-    const policyLogs = options.smbCommandLog === true ? ['smb_cmd'] : []
-    const part = { capturePath, captureId, partCount, parts, spillDir: workDir, policyLogs }
-    const pass = { ...part, ...localNetsOf(options), ...uidFile }
-    return [await options.pool.run(pass, { signal, onProgress })]
-  } catch (error) {
-    if (!isPoisoned(error)) throw error
-    log.warn('a part of the capture cannot be dissected', { parts: parts.length, error: error.message })
-    await rm(join(workDir, UID_FILE), { force: true })
-    const again = (some: number[], count: number) =>
-      dissectParts({ partCount: count, parts: some }, request, options, poison, onProgress)
-    // A small capture was one part; now it has to fall into many.
-    if (partCount === 1) return await again(allParts(PARTS), PARTS)
-    if (parts.length === 1) return [await setAside(parts[0] as number, error.message, request, options, poison)]
-    const middle = parts.length >> 1
-    const first = await again(parts.slice(0, middle), partCount)
-    return [...first, ...(await again(parts.slice(middle), partCount))]
+): Isolation {
+  return createIsolation({ request, pool, base, poison, ...(onPoison === undefined ? {} : { onPoison }) })
+}
+
+/** Taking a capture apart is a tenth of the way. */
+function createProgress({ onProgress }: ConvertRequest, captureBytes: number) {
+  let done = 0
+  return {
+    split: ({ bytes }: { bytes: number }) => onProgress?.({ bytes: Math.floor(bytes / 10), packets: 0 }),
+    dissected(packets: number, all: number) {
+      done += packets
+      onProgress?.({ bytes: Math.floor(captureBytes * (0.1 + (0.9 * done) / all)), packets: done })
+    },
   }
 }
 
-function isPoisoned(error: unknown): error is PipelineError {
-  return error instanceof PipelineError && (error.code === 'engine_memory' || error.code === 'engine_timeout')
-}
-
-function localNetsOf({ localNets }: Opened): { localNets?: readonly string[] } {
-  return localNets === undefined ? {} : { localNets }
-}
-
-/** The packets of a part that cannot be dissected, as a capture of their own. */
-async function setAside(
-  part: number,
-  reason: string,
-  { capturePath, workDir, signal }: ConvertRequest,
-  { onPoison }: Opened,
-  poison: Poison[],
-): Promise<PassResult> {
-  const writer = await openCaptureWriter(join(workDir, `poison-${part}.pcapng`), { format: 'pcapng' })
-  try {
-    const { account } = await readCapture(capturePath, {
-      signal,
-      onPacket: (packet) => {
-        if (partOf(packet) === part) writer.packet(packet)
-      },
-      onWindow: () => writer.flush(),
-    })
-    await writer.close()
-    poison.push({ packets: writer.packets, reason })
-    await onPoison?.(writer.path, reason)
-    return { account, packets: 0, undecoded: {}, pieces: [], faults: [] }
-  } finally {
-    await writer.close()
-  }
-}
-
-/** Every pass has read the same file; each has dissected its own packets of it. */
-function accountOf(results: readonly PassResult[], poison: readonly Poison[]): PacketAccount {
-  const account = (results[0] as PassResult).account
+function accountOf({ account, results, poison }: Dissected): PacketAccount {
   const skipped = { ...account.skipped }
   const count = (reason: string, packets: number): void => {
     if (packets > 0) skipped[reason] = (skipped[reason] ?? 0) + packets
@@ -306,7 +282,7 @@ async function addPacketLog(
       timeoutMs: options.timeoutMs ?? HOUR_MS,
       maxRssBytes: options.memoryBytes,
       signal: request.signal,
-      uids: createUidList(join(request.workDir, UID_FILE)),
+      uidPath: join(request.workDir, UID_FILE),
       writeLine: (line) => output.writeLine('packet', line),
       flush: () => (output.waiting > FLUSH_BYTES ? output.flush() : Promise.resolve()),
       onPoison: options.onPoison,

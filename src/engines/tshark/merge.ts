@@ -1,11 +1,10 @@
 /**
- * Puts the logs of a capture's parts together. In: the pieces of all passes. Out: one file a log, the parts one after
- * another, and what was written. What Zeek says once a capture, and each part has said for itself, is said once.
+ * Puts the logs of a capture's parts together. Out: one file a log, the parts one after another, and what was written. What Zeek says once a capture, and each part has said for itself, is said once.
  */
 
-import { createReadStream } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
+import { PipelineError } from '../../../state/errors.ts'
 import type { Piece } from './pass.ts'
 
 interface Written {
@@ -13,13 +12,15 @@ interface Written {
   bytes: number
 }
 
-const BLOCK_BYTES = 1 << 20
+const BLOCK_BYTES = 256 << 10
+const LF = 10
 
+/** In: the pieces of all passes, in the order of the parts. */
 export async function mergeLogs(pieces: readonly Piece[], outDir: string): Promise<Record<string, Written>> {
   const written: Record<string, Written> = {}
   const logs = [...new Set(pieces.map(({ log }) => log))].sort()
   for (const log of logs) {
-    const parts = pieces.filter((piece) => piece.log === log && piece.records > 0).sort((a, b) => a.part - b.part)
+    const parts = pieces.filter((piece) => piece.log === log && piece.records > 0)
     if (parts.length === 0) continue
     const repeat = REPEATS[log]
     await using file = await open(join(outDir, `${log}.ndjson`), 'w')
@@ -30,21 +31,31 @@ export async function mergeLogs(pieces: readonly Piece[], outDir: string): Promi
 }
 
 async function append(parts: readonly Piece[], file: FileHandle): Promise<Written> {
+  const buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES)
   let [records, bytes] = [0, 0]
-  for (const { records: n, spilled, tail } of parts) {
-    if (spilled !== undefined) {
-      for await (const block of createReadStream(spilled, { highWaterMark: BLOCK_BYTES })) {
-        await file.appendFile(block)
-        bytes += block.length
-      }
+  for (const piece of parts) {
+    for await (const block of blocksOf(piece, buffer)) {
+      await file.appendFile(block)
+      bytes += block.length
     }
-    if (tail !== '') {
-      await file.appendFile(tail)
-      bytes += Buffer.byteLength(tail)
-    }
-    records += n
+    records += piece.records
   }
   return { records, bytes }
+}
+
+/** Each is valid until the next one is asked for. */
+async function* blocksOf({ path, ranges, tail }: Piece, buffer: Buffer): AsyncGenerator<Buffer> {
+  if (path !== undefined) {
+    await using file = await open(path)
+    for (const [offset, length] of ranges)
+      for (let done = 0; done < length; ) {
+        const { bytesRead } = await file.read(buffer, 0, Math.min(buffer.length, length - done), offset + done)
+        if (bytesRead === 0) throw new PipelineError('artifact_damaged', `${path} ends too early`, { retryable: true })
+        yield buffer.subarray(0, bytesRead)
+        done += bytesRead
+      }
+  }
+  if (tail !== '') yield Buffer.from(tail)
 }
 
 type Fields = Record<string, unknown> & { ts: number }
@@ -127,15 +138,19 @@ function spaced(times: number[], within: number): number[] {
 
 /** Some whole lines at a time, without their ends. */
 async function* linesOf(parts: readonly Piece[]): AsyncGenerator<string[]> {
-  for (const { spilled, tail } of parts) {
-    if (spilled !== undefined) {
-      let rest = ''
-      for await (const text of createReadStream(spilled, { encoding: 'utf8', highWaterMark: BLOCK_BYTES })) {
-        const lines = (rest + text).split('\n')
-        rest = lines.pop() ?? ''
-        if (lines.length > 0) yield lines
+  const buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES)
+  for (const piece of parts) {
+    let rest: Buffer[] = []
+    for await (const block of blocksOf(piece, buffer)) {
+      const end = block.lastIndexOf(LF)
+      if (end >= 0) {
+        yield Buffer.concat([...rest, block.subarray(0, end)])
+          .toString('utf8')
+          .split('\n')
+        rest = []
       }
+      // The block is used again.
+      if (end + 1 < block.length) rest.push(Buffer.from(block.subarray(end + 1)))
     }
-    if (tail !== '') yield tail.slice(0, -1).split('\n')
   }
 }

@@ -7,13 +7,13 @@
  * are handed out, and the rest goes on.
  */
 
-import { createReadStream, createWriteStream, existsSync, type WriteStream } from 'node:fs'
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { PipelineError } from '../../../state/errors.ts'
 import { readCapture } from '../../capture/reader.ts'
 import { type CaptureWriter, openCaptureWriter } from '../../capture/writer.ts'
 import { runTshark, type TsharkFrame, type TsharkOutcome } from './run.ts'
+import { readUids } from './uid-list.ts'
 
 export interface PacketLogOptions {
   tshark: string
@@ -24,7 +24,8 @@ export interface PacketLogOptions {
   timeoutMs: number
   maxRssBytes: number
   signal: AbortSignal
-  uids: UidList
+  /** See uid-list.ts. */
+  uidPath: string
   /** A row as JSON, without line end. */
   writeLine(line: string): void
   flush(): Promise<void>
@@ -186,7 +187,7 @@ async function dissectPiece(
   home: string,
   piece: Piece,
 ): Promise<{ rows: string[]; poison: number }> {
-  const uids = await options.uids.range(piece.first, piece.packets)
+  const uids = await readUids(options.uidPath, piece.first, piece.packets)
   const rows: string[] = []
   let [poison, failures] = [0, 0]
 
@@ -334,48 +335,3 @@ function hostName(fields: TsharkFrame['fields'], field: string): string | undefi
 }
 
 const plus = (value: number | undefined, more: number) => (value === undefined ? undefined : Math.max(0, value + more))
-
-/** The uid of each packet of the capture, kept on disk: 18 characters each, blank for packets of no flow. */
-export interface UidList {
-  add(uid: string | undefined): void
-  flush(): Promise<void>
-  close(): Promise<void>
-  /** Of `count` packets from the capture's number `first` on; '' for none, and for all when there is no list. */
-  range(first: number, count: number): Promise<string[]>
-}
-
-const UID_BYTES = 18
-
-export function createUidList(path: string): UidList {
-  let waiting: string[] = []
-  /** Opened with the first uid: a list that is only read must not be emptied. */
-  let stream: WriteStream | undefined
-  return {
-    add(uid) {
-      waiting.push((uid ?? '').padEnd(UID_BYTES).slice(0, UID_BYTES))
-    },
-    async flush() {
-      const text = waiting.join('')
-      waiting = []
-      if (text === '') return
-      stream ??= createWriteStream(path).on('error', () => {})
-      const open = stream
-      await new Promise<void>((done, failed) => {
-        open.write(text, (error) => (error == null ? done() : failed(error)))
-      })
-    },
-    async close() {
-      const open = stream
-      if (open !== undefined) await new Promise<void>((done) => open.end(done))
-    },
-    async range(first, count) {
-      if (!existsSync(path)) return Array.from({ length: count }, () => '')
-      const start = (first - 1) * UID_BYTES
-      const parts: Buffer[] = []
-      for await (const part of createReadStream(path, { start, end: start + count * UID_BYTES - 1 }))
-        parts.push(part as Buffer)
-      const text = Buffer.concat(parts).toString('latin1')
-      return Array.from({ length: count }, (_, i) => text.slice(i * UID_BYTES, (i + 1) * UID_BYTES).trim())
-    },
-  }
-}

@@ -1,8 +1,8 @@
 /**
- * A large capture falls into a fixed number of parts, by pairs of hosts. Each part is dissected as if it were a
- * capture of its own, so that parts can be worked on side by side, and the logs, one part after another, are the
- * same lines in the same order however many workers there were. A small capture is one part: it is done before a
- * second worker has started.
+ * A large capture falls into parts, by pairs of hosts. Each part is dissected as if it were a capture of its own, so
+ * that parts can be worked on side by side and memory does not follow the capture's size. How many there are follows
+ * from the size alone: the logs, one part after another, are the same lines in the same order on every host. A small
+ * capture is one part: it is done before a second worker has started.
  *
  * All packets between two hosts are in one part: both directions, fragments, whatever VLAN or tunnel they come
  * through (the OUTERMOST addresses decide). DHCP is in one part too: its transactions go over several addresses.
@@ -10,24 +10,27 @@
 
 import type { Packet } from '../../capture/packet.ts'
 import { bucketOf } from '../flows/buckets.ts'
-import { pack } from '../flows/shard.ts'
 
-/** A power of two; enough to share out evenly among the cores of a large host. */
-export const PARTS = 64
+/** Enough to share out evenly among the cores of a large host. Numbers of parts are powers of two. */
+export const MIN_PARTS = 16
+export const MAX_PARTS = 1024
+/** What a part holds of a capture of evenly busy hosts, at most. */
+const PART_BYTES = 2 << 20
 
-/** From this size on a capture is worth sharing out. It does not depend on the host, since the lines' order does. */
-export const PARTS_FROM_BYTES = 8 * 1024 * 1024
+/** From this size on a capture is worth sharing out. */
+export const PARTS_FROM_BYTES = 8 << 20
 
 export function partsOf(captureBytes: number, fromBytes = PARTS_FROM_BYTES): number {
-  return captureBytes < fromBytes ? 1 : PARTS
+  if (captureBytes < fromBytes) return 1
+  const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, captureBytes / PART_BYTES)))
+  return Math.min(MAX_PARTS, Math.max(MIN_PARTS, wanted))
 }
 
-const DHCP_PART = 0
-/** What a packet costs, in bytes of payload. */
-const PACKET_WEIGHT = 600
+const DHCP_BUCKET = 0
 
-export function partOf(packet: Packet): number {
-  return isDhcp(packet) ? DHCP_PART : bucketOf(packet) & (PARTS - 1)
+/** The finest division: a part is a number of buckets, `bucket & (parts - 1)`. */
+export function finestOf(packet: Packet): number {
+  return isDhcp(packet) ? DHCP_BUCKET : bucketOf(packet)
 }
 
 /** Ethernet, IPv4 without options, UDP, ports 67 and 68: the only way in which DHCP meets several hosts. */
@@ -42,26 +45,4 @@ function isDhcp({ buffer, offset, capLen, linkType }: Packet): boolean {
 
 function isDhcpPort(buffer: Buffer, at: number): boolean {
   return buffer[at] === 0 && (buffer[at + 1] === 67 || buffer[at + 1] === 68)
-}
-
-/** How heavy each part is. */
-export function createScales(): { weigh(packet: Packet): void; share(workers: number): number[][] } {
-  const weights = new Float64Array(PARTS)
-  return {
-    weigh(packet) {
-      const part = partOf(packet)
-      weights[part] = (weights[part] as number) + packet.capLen + PACKET_WEIGHT
-    },
-    /** The parts of each worker, none of them empty: the heaviest part first, to the worker with the least. */
-    share(workers) {
-      const owner = pack(weights, workers)
-      const shares = Array.from({ length: workers }, (): number[] => [])
-      for (let part = 0; part < PARTS; part++) shares[owner[part] as number]?.push(part)
-      return shares.filter((parts) => parts.length > 0)
-    },
-  }
-}
-
-export function allParts(count: number): number[] {
-  return Array.from({ length: count }, (_, part) => part)
 }

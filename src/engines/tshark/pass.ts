@@ -1,51 +1,57 @@
 /**
- * One pass over a capture that dissects some of its parts.
+ * One pass over a capture, or over a part of it: its packets through the dissectors.
  *
- * In: the capture and the numbers of the parts. Out: the lines of each log of each part, in memory while they are
- * few, else in files of `spillDir`; what the reader says of the file; what could not be decoded.
+ * In: where the packets are, and which of them are meant. Out: the lines of each log, in memory while they are few,
+ * else in one file; what the reader says of a capture; what could not be decoded.
  */
 
-import { appendFile, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { appendFileSync, closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import type { PacketAccount } from '../../../state/capture.ts'
+import type { Packet } from '../../capture/packet.ts'
 import { readCapture } from '../../capture/reader.ts'
 import { timeOf } from '../flows/live-flow.ts'
 import { arpRecord } from './arp.ts'
-import { createDissect, type Dissect } from './dissect.ts'
-import { createUidList } from './packet-log.ts'
-import { PARTS, partOf } from './parts.ts'
+import { createDissect } from './dissect.ts'
 import { PROTOCOLS } from './protocols/index.ts'
+import { readSpool, type Selection, wantedBy } from './spool.ts'
+import { createUidWriter } from './uid-list.ts'
+
+/** The time of the capture's last packet. */
+export interface CaptureEnd {
+  seconds: number
+  nanos: number
+}
+
+/** A whole capture, or a part as split.ts has written it, or some of its packets. */
+export type PassSource = { capturePath: string } | ({ spoolPath: string; end: CaptureEnd } & Selection)
 
 export interface PassRequest {
-  capturePath: string
   captureId: string
-  /** How many parts the capture has: 1, or `PARTS`. */
-  partCount: number
-  /** The numbers of those that this pass dissects. */
-  parts: number[]
-  /** Exists; the files of this pass have names of their own in it. */
-  spillDir: string
+  source: PassSource
+  /** Where the lines go when they are many; what is there already is replaced. */
+  outPath: string
   localNets?: readonly string[]
   /** Logs that Zeek has only with a policy script, and that are asked for. */
   policyLogs?: readonly string[]
-  /** Where the uid of each packet is written, for the packet log; needs all parts. */
-  uidFile?: string
+  /** Where the uid of each packet is written, for the packet log. */
+  uidPath?: string
+  /** Where the number of the packet in hand is written before it is looked at: it tells what a pass fails on. */
+  markPath?: string
 }
 
-/** The lines of one log of one part. */
+/** The lines of one log: the ranges of the file first, then those in memory. */
 export interface Piece {
-  part: number
   log: string
   records: number
-  /** The lines that came first, where they were too many for memory. */
-  spilled?: string
-  /** The lines that came last. */
+  path?: string
+  /** [offset, bytes) pairs. */
+  ranges: [number, number][]
   tail: string
 }
 
 export interface PassResult {
-  account: Omit<PacketAccount, 'decoded'>
-  /** Packets of these parts. */
+  /** Of a whole capture. */
+  account?: Omit<PacketAccount, 'decoded'>
   packets: number
   /** Of those, packets that could not be decoded, by reason. */
   undecoded: Record<string, number>
@@ -54,170 +60,159 @@ export interface PassResult {
   faults: { protocol: string; flows: number; error: string }[]
 }
 
+export type OnProgress = (progress: { bytes: number; packets: number }) => void
+
 export interface PassOptions {
-  onProgress?: (progress: { bytes: number; packets: number }) => void
-  signal?: AbortSignal
+  onProgress?: OnProgress
+  /** Default: the dissectors of this folder. */
+  open?: typeof createDissect
 }
 
 /** Lines of all logs that wait in memory, at most. */
-const SPILL_BYTES = 8 << 20
+const SPILL_BYTES = 2 << 20
+/** So much of a whole capture is handed over without a file; of a part, which is one of many, less. */
+const TAIL_BYTES = { whole: 256 << 10, part: 4 << 10 }
+
+export async function runPass(
+  { captureId, source, outPath, localNets, policyLogs, uidPath, markPath }: PassRequest,
+  { onProgress, open = createDissect }: PassOptions = {},
+): Promise<PassResult> {
+  const output = createOutput(outPath)
+  const faults = new Map<string, { protocol: string; flows: number; error: string }>()
+  const uids = uidPath === undefined ? undefined : createUidWriter(uidPath)
+  const mark = markPath === undefined ? undefined : createMark(markPath)
+  let packets = 0
+  let end: CaptureEnd | undefined
+  const dissect = open({
+    captureId,
+    localNets,
+    policyLogs,
+    protocols: PROTOCOLS,
+    write: (log, record) => output.line(log, JSON.stringify(record)),
+    writeLine: output.line,
+    onFault(protocol, error) {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      const fault = faults.get(protocol) ?? { protocol, flows: 0, error: text }
+      fault.flows++
+      faults.set(protocol, fault)
+    },
+  })
+
+  function take(packet: Packet): void {
+    packets++
+    mark?.set(packet.number)
+    const isOfFlow = dissect.packet(packet)
+    uids?.add(packet.number, dissect.uid())
+    if (isOfFlow) return
+    const arp = arpRecord(packet)
+    if (arp !== undefined) output.line('arp', JSON.stringify(arp))
+  }
+
+  function onWindow(progress: { bytes: number; packets: number }): void {
+    onProgress?.(progress)
+    uids?.flush()
+    output.spill(SPILL_BYTES)
+  }
+
+  async function read(): Promise<PassResult['account'] | undefined> {
+    if ('capturePath' in source) {
+      const last = { seconds: 0, nanos: 0 }
+      const { packets: count, account } = await readCapture(source.capturePath, {
+        onPacket(packet) {
+          last.seconds = packet.seconds
+          last.nanos = packet.nanos
+          take(packet)
+        },
+        onWindow,
+      })
+      if (count > 0) end = last
+      return account
+    }
+    end = source.end
+    const isWanted = wantedBy(source)
+    await readSpool(source.spoolPath, {
+      onPacket(packet, bucket) {
+        if (isWanted(packet.number, bucket)) take(packet)
+      },
+      onWindow,
+    })
+    return undefined
+  }
+
+  try {
+    const account = await read()
+    mark?.set(0)
+    dissect.finish(end && timeOf(end.seconds, end.nanos))
+    const pieces = output.finish(account === undefined ? TAIL_BYTES.part : TAIL_BYTES.whole)
+    const { undecoded } = dissect.counts
+    return { ...(account ? { account } : {}), packets, undecoded, pieces, faults: [...faults.values()] }
+  } finally {
+    uids?.close()
+    mark?.close()
+  }
+}
+
+/** A number that outlives the process: it is in the file before the packet is looked at. */
+function createMark(path: string) {
+  const file = openSync(path, 'w')
+  const bytes = Buffer.alloc(8)
+  return {
+    set(number: number): void {
+      bytes.writeDoubleLE(number)
+      writeSync(file, bytes, 0, bytes.length, 0)
+    },
+    close: () => closeSync(file),
+  }
+}
 
 interface Lines {
   waiting: string[]
   records: number
-  spilled?: string
+  ranges: [number, number][]
 }
 
-/**
- * What a round over the capture dissects at most, in bytes. The flows of all parts of a round are in memory at the
- * same time, and reading is cheap beside dissecting: so parts of a large capture are dissected one group after
- * another, and memory does not follow the capture's size.
- */
-const ROUND_BYTES = 64 << 20
-const MAX_ROUNDS = 8
+function createOutput(path: string) {
+  const logs = new Map<string, Lines>()
+  let [waiting, written] = [0, 0]
 
-export async function runPass(request: PassRequest, { onProgress, signal }: PassOptions = {}): Promise<PassResult> {
-  const isWhole = request.partCount === 1
-  const { size } = await stat(request.capturePath)
-  const rounds = roundsOf(request, size)
-  const outputs = createOutputs(request.spillDir, request.parts[0] ?? 0)
-  const faults = new Map<string, { protocol: string; flows: number; error: string }>()
-  const uids = request.uidFile === undefined ? undefined : createUidList(request.uidFile)
-  const undecoded: Record<string, number> = {}
-  let account: PassResult['account'] | undefined
-  let packets = 0
-
-  for (const [number, parts] of rounds.entries()) {
-    account = await round(parts, (read) => {
-      const share = (done: number, all: number) => Math.floor((number * all + done) / rounds.length)
-      onProgress?.({ bytes: share(read.bytes, size), packets: share(read.packets, account?.inFile ?? read.packets) })
-    })
-  }
-  await uids?.flush()
-  await uids?.close()
-  return {
-    account: account as PassResult['account'],
-    packets,
-    undecoded,
-    pieces: outputs.pieces(),
-    faults: [...faults.values()],
-  }
-
-  async function round(
-    parts: readonly number[],
-    progress: (read: { bytes: number; packets: number }) => void,
-  ): Promise<PassResult['account']> {
-    const mine = new Uint8Array(PARTS)
-    for (const part of parts) mine[part] = 1
-    const dissects: (Dissect | undefined)[] = new Array(PARTS)
-    let [seconds, nanos] = [0, 0]
-    let isEmpty = true
-    const read = await readCapture(request.capturePath, {
-      signal,
-      onPacket(packet) {
-        isEmpty = false
-        seconds = packet.seconds
-        nanos = packet.nanos
-        const part = isWhole ? 0 : partOf(packet)
-        if (mine[part] === 0) return
-        packets++
-        dissects[part] ??= open(part)
-        const dissect = dissects[part] as Dissect
-        const isOfFlow = dissect.packet(packet)
-        uids?.add(dissect.uid())
-        if (isOfFlow) return
-        const arp = arpRecord(packet)
-        if (arp !== undefined) outputs.line(part, 'arp', JSON.stringify(arp))
-      },
-      async onWindow(window) {
-        progress(window)
-        await uids?.flush()
-        await outputs.spill(SPILL_BYTES)
-      },
-    })
-    for (const [part, dissect] of dissects.entries()) {
-      dissect?.finish(isEmpty ? undefined : timeOf(seconds, nanos))
-      await outputs.spill(SPILL_BYTES)
-      for (const [reason, count] of Object.entries(dissect?.counts.undecoded ?? {}))
-        undecoded[reason] = (undecoded[reason] ?? 0) + count
-      dissects[part] = undefined
+  function line(log: string, text: string): void {
+    let lines = logs.get(log)
+    if (lines === undefined) {
+      lines = { waiting: [], records: 0, ranges: [] }
+      logs.set(log, lines)
     }
-    return read.account
-  }
-
-  function open(part: number): Dissect {
-    return createDissect({
-      captureId: request.captureId,
-      localNets: request.localNets,
-      policyLogs: request.policyLogs,
-      protocols: PROTOCOLS,
-      write: (log, record) => outputs.line(part, log, JSON.stringify(record)),
-      writeLine: (log, line) => outputs.line(part, log, line),
-      onFault(protocol, error) {
-        const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-        const fault = faults.get(protocol) ?? { protocol, flows: 0, error: text }
-        fault.flows++
-        faults.set(protocol, fault)
-      },
-    })
-  }
-}
-
-/** The parts of each round: as many in one as in another. The uids of packets are wanted in the capture's order: one round. */
-function roundsOf({ partCount, parts, uidFile }: PassRequest, captureBytes: number): (readonly number[])[] {
-  const bytes = (captureBytes * parts.length) / partCount
-  const wanted = uidFile === undefined ? Math.min(Math.ceil(bytes / ROUND_BYTES), MAX_ROUNDS, parts.length) : 1
-  const perRound = Math.ceil(parts.length / Math.max(1, wanted))
-  return Array.from({ length: Math.max(1, Math.ceil(parts.length / perRound)) }, (_, i) =>
-    parts.slice(i * perRound, (i + 1) * perRound),
-  )
-}
-
-/** `name` tells the files of this pass from those of others in the same directory: no two share a part. */
-function createOutputs(spillDir: string, name: number) {
-  const logs = new Map<string, Lines[]>()
-  let waiting = 0
-
-  function line(part: number, log: string, text: string): void {
-    let parts = logs.get(log)
-    if (parts === undefined) {
-      parts = new Array(PARTS)
-      logs.set(log, parts)
-    }
-    const lines = parts[part] ?? { waiting: [], records: 0 }
-    parts[part] = lines
-    lines.waiting.push(`${text}\n`)
+    lines.waiting.push(text)
     lines.records++
     waiting += text.length + 1
   }
 
-  async function spill(limit: number): Promise<void> {
+  function textOf(lines: Lines): string {
+    const text = lines.waiting.length === 0 ? '' : `${lines.waiting.join('\n')}\n`
+    lines.waiting = []
+    return text
+  }
+
+  function spill(limit: number): void {
     if (waiting <= limit) return
     waiting = 0
-    for (const [log, parts] of logs) {
-      for (const [part, lines] of parts.entries()) {
-        if (lines === undefined || lines.waiting.length === 0) continue
-        const text = lines.waiting.join('')
-        lines.waiting = []
-        // The first lines replace what a pass that failed may have left under this name.
-        const write = lines.spilled === undefined ? writeFile : appendFile
-        lines.spilled ??= join(spillDir, `${name}-${log}-${part}.ndjson`)
-        await write(lines.spilled, text)
-      }
+    for (const lines of logs.values()) {
+      if (lines.waiting.length === 0) continue
+      const bytes = Buffer.from(textOf(lines))
+      // What a pass that failed has left under this name is not ours.
+      if (written === 0) rmSync(path, { force: true })
+      appendFileSync(path, bytes)
+      lines.ranges.push([written, bytes.length])
+      written += bytes.length
     }
   }
 
-  function pieces(): Piece[] {
-    const list: Piece[] = []
-    for (const [log, parts] of logs) {
-      for (const [part, lines] of parts.entries()) {
-        if (lines === undefined) continue
-        const { records, spilled } = lines
-        list.push({ part, log, records, ...(spilled === undefined ? {} : { spilled }), tail: lines.waiting.join('') })
-      }
-    }
-    return list
+  function finish(limit: number): Piece[] {
+    spill(limit)
+    return [...logs].map(([log, lines]) => {
+      const { records, ranges } = lines
+      return { log, records, ...(ranges.length > 0 ? { path } : {}), ranges, tail: textOf(lines) }
+    })
   }
 
-  return { line, spill, pieces }
+  return { line, spill, finish }
 }

@@ -1,21 +1,32 @@
 /**
- * Worker threads for the passes over captures: all cores, a heap limit for each, and an event loop that stays free.
+ * Worker processes for the passes over captures: all cores, and nothing that a capture does to one of them can hurt
+ * anything else.
  *
- * In: requests for passes. Out: their results, or a `PipelineError`: `engine_memory` when a worker outgrew its
- * heap, `engine_timeout` when one said nothing for too long, the signal's reason when aborted. A worker that failed
- * is replaced. Idle workers do not keep the process alive.
+ * In: tasks. Out: their results, or a `PipelineError`: `engine_memory` when a worker took more memory than it may,
+ * `engine_timeout` when one said nothing for too long, `engine_failed` with `details.crashed` when one ended or threw
+ * what nobody had foreseen; the signal's reason when aborted. A worker that failed is replaced. They are started when
+ * they are first needed and then kept; idle ones do not keep this process alive, and none outlives it.
  */
 
-import { Worker } from 'node:worker_threads'
+import { type ChildProcess, spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import module from 'node:module'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import PQueue from 'p-queue'
 import { PipelineError } from '../../../state/errors.ts'
-import type { PassRequest, PassResult } from './pass.ts'
-import type { WorkerReply } from './worker.ts'
+import { cleanEnv } from '../child.ts'
+import { cutOff } from '../cut-off.ts'
+import { rssOf } from '../rss.ts'
+import type { OnProgress, PassRequest, PassResult } from './pass.ts'
+import type { Reply, Task } from './serve.ts'
+import type { SplitRequest, SplitResult } from './split.ts'
 
 export interface PoolOptions {
   workers: number
-  heapMb: number
-  /** A pass reports every few megabytes; one that is silent for this long hangs. */
+  /** Resident memory above which a worker is ended. */
+  memoryBytes: number
+  /** A task reports every few megabytes; one that is silent for this long hangs. */
   silenceMs: number
   /** Default: worker.ts. */
   worker?: URL
@@ -23,89 +34,146 @@ export interface PoolOptions {
 
 export interface RunOptions {
   signal: AbortSignal
-  onProgress?: (progress: { bytes: number; packets: number }) => void
+  onProgress?: OnProgress
+  /** Tasks of a higher one go first. */
+  priority?: number
 }
 
 export interface Pool {
-  run(request: PassRequest, options: RunOptions): Promise<PassResult>
+  split(request: SplitRequest, options: RunOptions): Promise<SplitResult>
+  pass(request: PassRequest, options: RunOptions): Promise<PassResult>
+}
+
+interface Worker {
+  process: ChildProcess
+  /** The end of what it said on stderr. */
+  said: string
 }
 
 /** In the sources as built: `.ts` beside `.ts`, `.js` beside `.js`. */
 const WORKER = new URL(`worker${import.meta.url.slice(-3)}`, import.meta.url)
 
+const START_MS = 60_000
+const RSS_POLL_MS = 50
+const MAX_SAID = 4000
+const MB = 1 << 20
+/** The heap's share of a worker's memory: the rest is Node itself, buffers, and what is not collected yet. */
+const HEAP_SHARE = 0.7
 /**
- * Beyond its limit a heap has 16 MB to end in good order; what is over that ends the whole process. So no more than
- * that may survive one collection of the young.
+ * The young generation is collected often instead of growing, and the old one from the start at what a part needs:
+ * left alone, both grow with what comes by, not with what is alive.
  */
-const YOUNG_MB = 24
+const FLAGS = [
+  '--max-semi-space-size=2',
+  '--initial-old-space-size=32',
+  '--expose-gc',
+  '--no-flush-bytecode',
+  '--disable-warning=ExperimentalWarning',
+]
 
-export function createPool({ workers, heapMb, silenceMs, worker: module = WORKER }: PoolOptions): Pool {
+/** Those that stand still do not see that their channel is closed: none outlives this process. */
+const running = new Set<ChildProcess>()
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+export function createPool({ workers, memoryBytes, silenceMs, worker: path = WORKER }: PoolOptions): Pool {
   const queue = new PQueue({ concurrency: workers })
   const idle: Worker[] = []
 
-  async function run(request: PassRequest, { signal, onProgress }: RunOptions): Promise<PassResult> {
-    return await queue.add(async () => {
-      signal.throwIfAborted()
-      const worker = idle.pop() ?? start()
-      worker.ref()
-      try {
-        const result = await answerOf(worker, request, signal, onProgress)
-        worker.unref()
-        idle.push(worker)
-        return result
-      } catch (error) {
-        await worker.terminate()
-        throw error
-      }
+  async function run(task: Task, { signal, onProgress, priority = 0 }: RunOptions): Promise<unknown> {
+    const answer = await queue.add(
+      async () => {
+        signal.throwIfAborted()
+        const worker = idle.pop() ?? (await start())
+        hold(worker)
+        try {
+          signal.throwIfAborted()
+          const answer = await answerOf(worker, task, signal, onProgress)
+          // What was foreseen leaves it as good as it was; after a bug nobody knows.
+          if (answer instanceof PipelineError && answer.details.crashed === true) throw answer
+          release(worker)
+          idle.push(worker)
+          return answer
+        } catch (error) {
+          worker.process.kill('SIGKILL')
+          throw error
+        }
+      },
+      { priority },
+    )
+    if (answer instanceof Error) throw answer
+    return answer
+  }
+
+  async function start(): Promise<Worker> {
+    const { prefix } = await cutOff()
+    const heapMb = Math.round((memoryBytes / MB) * HEAP_SHARE)
+    const [command = process.execPath, ...args] = [
+      ...prefix,
+      process.execPath,
+      `--max-old-space-size=${heapMb}`,
+      ...FLAGS,
+      fileURLToPath(path),
+    ]
+    const child = spawn(command, args, { env: environment(), stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
+    const worker = { process: child, said: '' }
+    running.add(child)
+    child.stderr?.on('data', (data: Buffer) => {
+      worker.said = (worker.said + data.toString('utf8')).slice(-MAX_SAID)
     })
+    // An end between two tasks hurts nobody; the next task gets another worker.
+    child
+      .on('error', () => {})
+      .on('exit', () => {
+        running.delete(child)
+        const at = idle.indexOf(worker)
+        if (at >= 0) idle.splice(at, 1)
+      })
+    await started(worker)
+    offerToOomKiller(child.pid)
+    return worker
   }
 
-  /** An error between two passes must not end the process; the next pass finds out. */
-  function start(): Worker {
-    const resourceLimits = { maxOldGenerationSizeMb: heapMb, maxYoungGenerationSizeMb: YOUNG_MB }
-    const worker = new Worker(module, { resourceLimits })
-    return worker.on('error', () => {})
-  }
-
-  function answerOf(
-    worker: Worker,
-    request: PassRequest,
-    signal: AbortSignal,
-    onProgress: RunOptions['onProgress'],
-  ): Promise<PassResult> {
-    const { promise, resolve, reject } = Promise.withResolvers<PassResult>()
+  function answerOf(worker: Worker, task: Task, signal: AbortSignal, onProgress: OnProgress | undefined) {
+    const { process: child } = worker
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>()
     let silence = setTimeout(hang, silenceMs)
-    worker.on('message', hear).on('error', fail).on('exit', end)
+    const watch = setInterval(weigh, RSS_POLL_MS)
+    child.on('message', hear).on('close', end)
     signal.addEventListener('abort', abort)
-    worker.postMessage(request)
+    child.send(task, (error) => {
+      // It has ended before it could be asked; `close` tells how.
+      if (error && child.exitCode === null && child.signalCode === null) child.kill('SIGKILL')
+    })
     return promise.finally(() => {
       clearTimeout(silence)
-      worker.off('message', hear).off('error', fail).off('exit', end)
+      clearInterval(watch)
+      child.off('message', hear).off('close', end)
       signal.removeEventListener('abort', abort)
     })
 
-    function hear(reply: WorkerReply): void {
+    function hear(reply: Reply): void {
       clearTimeout(silence)
       silence = setTimeout(hang, silenceMs)
       if ('progress' in reply) onProgress?.(reply.progress)
       else if ('result' in reply) resolve(reply.result)
-      else reject(failureOf(reply.failure))
+      else if ('failure' in reply) resolve(failureOf(reply.failure))
     }
 
     function hang(): void {
       reject(new PipelineError('engine_timeout', `the dissection stood still for ${silenceMs / 1000} s`))
     }
 
-    function fail(error: NodeJS.ErrnoException): void {
-      const message = `the dissection needs more than ${heapMb} MB of memory (CONVERT_MEMORY_MB)`
-      reject(error.code === 'ERR_WORKER_OUT_OF_MEMORY' ? new PipelineError('engine_memory', message) : error)
+    function weigh(): void {
+      if (rssOf(child.pid) > memoryBytes) reject(memoryError(memoryBytes))
     }
 
-    function end(code: number): void {
+    function end(code: number | null, endedBy: NodeJS.Signals | null): void {
       reject(
-        new PipelineError('engine_failed', `the dissection ended without an answer (exit code ${code})`, {
-          retryable: true,
-        }),
+        /heap out of memory|Reached heap limit/.test(worker.said)
+          ? memoryError(memoryBytes)
+          : crash(worker, code, endedBy),
       )
     }
 
@@ -114,11 +182,90 @@ export function createPool({ workers, heapMb, silenceMs, worker: module = WORKER
     }
   }
 
-  return { run }
+  return {
+    split: (request, options) => run({ split: request }, options) as Promise<SplitResult>,
+    pass: (request, options) => run({ pass: request }, options) as Promise<PassResult>,
+  }
 }
 
-/** A failed system call is told as one. A failure without any code is a bug; its stack is its message. */
-function failureOf({ code, errno, message, retryable }: Extract<WorkerReply, { failure: unknown }>['failure']): Error {
+/** Of ours it gets where compiled code is kept, so that it starts fast. */
+function environment(): Record<string, string> {
+  // It tells the folder of this version of Node, which is made below the one that is told.
+  const cache = module.getCompileCacheDir?.()
+  return cleanEnv({
+    // Of the C library: memory that was freed goes back to the system soon, and not into an arena for each thread.
+    MALLOC_ARENA_MAX: '2',
+    MALLOC_TRIM_THRESHOLD_: '131072',
+    ...(cache === undefined ? {} : { NODE_COMPILE_CACHE: dirname(cache) }),
+  })
+}
+
+/** @throws PipelineError engine_failed when the worker does not come up: that is no fault of any capture. */
+async function started(worker: Worker): Promise<void> {
+  const { process: child } = worker
+  const { promise, resolve, reject } = Promise.withResolvers<void>()
+  const fail = (what: string) => {
+    const message = `a worker process could not be started: ${what} ${worker.said.trim().slice(-500)}`
+    reject(new PipelineError('engine_failed', message.trim(), { retryable: true }))
+  }
+  const timer = setTimeout(() => fail(`it said nothing for ${START_MS / 1000} s`), START_MS)
+  const onEnd = (code: number | null, signal: NodeJS.Signals | null) =>
+    fail(`it ended (${signal ?? `exit code ${code}`})`)
+  const onError = (error: Error) => fail(error.message)
+  child
+    .once('message', () => resolve())
+    .once('close', onEnd)
+    .once('error', onError)
+  try {
+    await promise
+  } catch (error) {
+    child.kill('SIGKILL')
+    throw error
+  } finally {
+    clearTimeout(timer)
+    child.off('close', onEnd).off('error', onError)
+  }
+}
+
+/** Should the host run out of memory, its kernel takes a worker, which is replaced, and not the pipeline. */
+function offerToOomKiller(pid: number | undefined): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, '500')
+  } catch {
+    // Not Linux, or it has just ended.
+  }
+}
+
+function hold({ process: child }: Worker): void {
+  child.ref()
+  child.channel?.ref()
+}
+
+function release({ process: child }: Worker): void {
+  child.unref()
+  child.channel?.unref()
+  // A pipe that is only read must not keep the process alive.
+  ;(child.stderr as { unref?: () => void } | null)?.unref?.()
+}
+
+function memoryError(memoryBytes: number): PipelineError {
+  const limit = Math.round(memoryBytes / MB)
+  return new PipelineError('engine_memory', `the dissection needs more than ${limit} MB of memory (CONVERT_MEMORY_MB)`)
+}
+
+function crash({ said }: Worker, code: number | null, signal: NodeJS.Signals | null): PipelineError {
+  const how = signal === null ? `exit code ${code}` : `signal ${signal}`
+  const lines = said.trim().split('\n')
+  const last = (lines.findLast((line) => /^\w*Error\b|FATAL/.test(line)) ?? lines.at(-1))?.slice(0, 300)
+  const message = `the dissection crashed (${how}${last ? `: ${last}` : ''})`
+  return new PipelineError('engine_failed', message, { details: { crashed: true } })
+}
+
+/** A failed system call is told as one. A failure without any code is a bug of ours, and as good as a crash. */
+function failureOf({ code, errno, message, retryable }: Extract<Reply, { failure: unknown }>['failure']): Error {
   if (code !== undefined) return new PipelineError(code, message, { retryable })
-  return errno === undefined ? new Error(message) : Object.assign(new Error(message), { code: errno })
+  if (errno !== undefined) return Object.assign(new Error(message), { code: errno })
+  return new PipelineError('engine_failed', `the dissection failed (a bug; please report it): ${message}`, {
+    details: { crashed: true },
+  })
 }

@@ -84,7 +84,8 @@ class Streams implements Reassembly {
     }
     if ((flags & RST) === 0) {
       know(me, seq)
-      if (wireLength > 0) this.take(me, fromOriginator, seq, payload, ts)
+      // A packet that was not captured whole is a gap once it is acknowledged, like any other.
+      if (wireLength > 0 && wireLength === payload.length) this.take(me, fromOriginator, seq, payload, ts)
     }
     if ((flags & FIN) !== 0) {
       if (!me.hasFin) {
@@ -110,7 +111,6 @@ class Streams implements Reassembly {
       if (length > 0) this.hold(side, fromOriginator, seq, Buffer.from(buffer.subarray(offset, offset + length)), ts)
       return
     }
-    // A packet that was not captured whole: its rest is a gap once it is acknowledged, like any other.
     const seen = Math.min(length, -ahead)
     if (length > seen) this.deliver(side, fromOriginator, buffer.subarray(offset + seen, offset + length), ts)
     if (side.held !== undefined) this.release(side, fromOriginator, ts)

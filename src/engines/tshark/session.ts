@@ -250,16 +250,11 @@ export function flowColumns(ts: number, flow: Flow) {
   }
 }
 
-/** A dissector that can tell that nothing will come of whatever may still come: then the flow is left alone. */
-interface Finite extends Dissector {
-  isDone?(): boolean
-}
-
 /** A dissector that may throw: then it is taken off the flow. */
 class Guarded implements Dissector {
   readonly protocol: string
   private readonly host: SessionHost
-  private inner: Finite | undefined = undefined
+  private inner: Dissector | undefined = undefined
 
   constructor(host: SessionHost, session: Session, protocol: string, dissect: (session: Session) => Dissector) {
     this.host = host

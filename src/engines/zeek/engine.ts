@@ -31,6 +31,8 @@ export interface ZeekEngineOptions {
   memoryBytes?: number
   /** Zeeks that run at the same time (default: the cores). */
   parallel?: number
+  /** A capture larger than this falls into parts (default 128 MB). */
+  partBytes?: number
   /** A capture of packets on which Zeek fails, and how. Copy what is to be kept: it is removed afterwards. */
   onPoison?: (file: string, reason: string) => void | Promise<void>
 }
@@ -87,7 +89,7 @@ async function convert(request: ConvertRequest, options: Opened, engineVersion: 
   })
   const { size } = await stat(capturePath)
   const isIntact = read.account.salvaged === undefined && read.account.lostBytes === 0
-  const count = partsOf(size)
+  const count = partsOf(size, options.partBytes)
   const whole: Part = { label: '', path: capturePath, packets: read.packets }
   // A copy holds what is whole in a damaged capture, and so do its parts.
   const parts = isIntact && count === 1 ? [whole] : await cut(whole, count, workDir, signal)

@@ -22,8 +22,8 @@ export interface Part {
 const PART_BYTES = 128 * 1024 * 1024
 const MAX_PARTS = 64
 
-export function partsOf(captureBytes: number): number {
-  return Math.min(MAX_PARTS, Math.max(1, Math.ceil(captureBytes / PART_BYTES)))
+export function partsOf(captureBytes: number, partBytes = PART_BYTES): number {
+  return Math.min(MAX_PARTS, Math.max(1, Math.ceil(captureBytes / partBytes)))
 }
 
 /** All packets between two hosts are in one part. Fewer parts come out when there are fewer pairs of hosts. */

@@ -57,3 +57,62 @@ it('an empty capture is never a success without a word', () => {
   const text = receiptText(makeReceipt({ ...facts, capture: empty, records: [], counts: [] }))
   expect(text).toContain('empty: there is no packet in this capture')
 })
+
+it('says what of it Elasticsearch has, has refused and is still to get', () => {
+  const batch = {
+    stage: 'index',
+    key: 'b',
+    captureId: capture.id,
+    crashes: 0,
+    attempts: 0,
+    error: null,
+    errorCode: null,
+  } as const
+  const rest = {
+    notBefore: 0,
+    leaseUntil: null,
+    bytes: 1,
+    progress: undefined,
+    outputs: undefined,
+    createdAt: 0,
+    updatedAt: 0,
+  }
+  const waiting = { ...batch, ...rest, status: 'ready' as const, events: 1234 }
+  const records = [{ logType: 'dns', records: 1234 }]
+  const counts = [{ captureId: capture.id, logType: 'dns', rows: 1234, quarantined: 0, reasons: {} }]
+  const before = makeReceipt({ ...facts, records, counts, jobs: [waiting] })
+  expect(before.balanced).toBe(true)
+  expect(receiptText(before)).toContain('Elasticsearch: 0 documents, 0 refused, 1,234 waiting')
+
+  const done = { ...waiting, status: 'done' as const }
+  const documents = [
+    {
+      captureId: capture.id,
+      logType: 'dns',
+      documents: 1230,
+      duplicates: 0,
+      rejected: 4,
+      reasons: { document_parsing_exception: 4 },
+    },
+  ]
+  const after = makeReceipt({ ...facts, records, counts, jobs: [done], documents })
+  expect(after.balanced).toBe(true)
+  expect(receiptText(after)).toContain('refused: 4 document_parsing_exception')
+  const lost = makeReceipt({
+    ...facts,
+    records,
+    counts,
+    jobs: [done],
+    documents: documents.map((each) => ({ ...each, rejected: 0 })),
+  })
+  expect(lost.problems).toEqual(['Elasticsearch: 1234 records sent, but 1230 documents and 0 refused'])
+  const partly = makeReceipt({
+    ...facts,
+    records,
+    counts,
+    jobs: [{ ...done, events: 1000 }],
+    documents: documents.map((each) => ({ ...each, documents: 996 })),
+  })
+  expect(partly.balanced).toBe(true)
+  expect(receiptText(partly)).toContain('234 made before it was set')
+})

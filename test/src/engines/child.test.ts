@@ -1,10 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { cleanEnv, findExecutable, runChild } from '../../../src/engines/child.ts'
+import { findCutOff } from '../../../src/engines/cut-off.ts'
+import { isAlive } from '../../support/alive.ts'
 
 let dir = ''
 const signal = new AbortController().signal
@@ -24,11 +26,23 @@ async function script(text: string): Promise<string> {
 const run = async (text: string, options: Partial<Parameters<typeof runChild>[0]> = {}) =>
   runChild({ command: await script(text), args: [], timeoutMs: 10_000, signal, ...options })
 
-/** A zombie that nobody has collected yet does not count. */
-const isAlive = (pid: number) =>
-  existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'))
+const { isOffline } = await findCutOff()
 
 describe('a child process', () => {
+  it.skipIf(!isOffline)(`has no network${isOffline ? '' : ' (skipped: no namespaces here)'}`, async () => {
+    let output = ''
+    await run('cat /proc/self/net/dev', {
+      onStdout: (chunk) => {
+        output += chunk
+      },
+    })
+    expect([...output.matchAll(/^ *(\S+):/gm)].map(([, name]) => name)).toEqual(['lo'])
+  })
+
+  it('runs as it is where the user may not make a network namespace', async () => {
+    expect(await findCutOff(dir)).toEqual({ prefix: [], isOffline: false, endsWithParent: false })
+  })
+
   it('gives its output in order, and its exit code as a result', async () => {
     let output = ''
     const { code, signal: endedBy } = await run('echo one; echo two; exit 3', {

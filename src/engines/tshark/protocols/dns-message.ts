@@ -23,6 +23,8 @@ export interface DnsMessage {
   answers: DnsAnswer[]
   /** What was wrong, in Zeek's words. */
   weirds: string[]
+  /** Types of answers that Zeek does not know. */
+  unknownTypes: number[]
   /** Read to its end. */
   whole: boolean
 }
@@ -45,8 +47,13 @@ interface DnsAnswer {
 const MAX_NAME_BYTES = 255
 const MAX_POINTERS = 64
 const ROOT = '<Root>'
+/** Zeek's `dns_max_queries`: what asks for more is no DNS. */
+const MAX_QUESTIONS = 25
 const UPDATE = 5
+const A = 1
 const OPT = 41
+/** Read, but not logged: HINFO, NB, OPT, TKEY, TSIG, CAA; WKS counts as an answer without text. */
+const SILENT = new Set([11, 13, 32, OPT, 249, 250, 257])
 
 interface Name {
   text: string
@@ -77,7 +84,12 @@ export function parseDns(bytes: Buffer): DnsMessage | undefined {
     questions: [],
     answers: [],
     weirds: [],
+    unknownTypes: [],
     whole: false,
+  }
+  if (message.counts.questions > MAX_QUESTIONS) {
+    message.weirds.push('DNS_Conn_count_too_large')
+    return message
   }
   const at = parseQuestions(bytes, message)
   if (at !== undefined) parseAnswers(bytes, at, message)
@@ -126,9 +138,17 @@ function parseAnswers(bytes: Buffer, start: number, message: DnsMessage): void {
     if (end > bytes.length) return
     const ttl = bytes.readUInt32BE(fixed + 4)
     const isAnswer = i < answers
-    if (end === data && type !== OPT && !isUpdate) message.weirds.push('DNS_zero_rdlength')
+    if (end === data && end < bytes.length && type !== OPT && !isUpdate) {
+      message.weirds.push('DNS_zero_rdlength')
+      return
+    }
+    if (type === A && end - data !== 4 && !isUpdate) {
+      message.weirds.push('DNS_RR_bad_length')
+      return
+    }
     if (isAnswer || (isUpdate && i < answers + authorities)) {
-      const plain = end > data ? recordText(bytes, data, end, type, message.weirds) : undefined
+      if (!isUpdate && !SILENT.has(type) && RECORDS[type] === undefined) message.unknownTypes.push(type)
+      const plain = end > data ? recordText(bytes, data, end, type, message.weirds, owner.text) : undefined
       const text = isUpdate ? updateText(isAnswer, owner.text, type, cls, plain) : plain
       message.answers.push({ name: owner.text, type, class: cls, ttl, text })
     }
@@ -166,7 +186,7 @@ function updateText(isPrerequisite: boolean, name: string, type: number, cls: nu
   return `add: ${typeText} ${name}${rest}`
 }
 
-type RecordText = (bytes: Buffer, at: number, end: number, weirds: string[]) => string | undefined
+type RecordText = (bytes: Buffer, at: number, end: number, weirds: string[], owner: string) => string | undefined
 
 const nameAt =
   (skip: number): RecordText =>
@@ -180,10 +200,11 @@ function nameAlone(bytes: Buffer, at: number, end: number, weirds: string[]): st
   return name?.text
 }
 
-/** Resource record type → its text. A type that is not here is not logged. */
+/** Resource record type → its text. */
 const RECORDS: Record<number, RecordText> = {
   1: (bytes, at, end) => (end - at >= 4 ? ipv4Text(bytes, at) : undefined),
   28: (bytes, at, end) => (end - at >= 16 ? ipv6Text(bytes, at) : undefined),
+  38: (bytes, at, end) => (end - at >= 16 ? ipv6Text(bytes, at) : undefined),
   2: nameAlone,
   5: nameAlone,
   6: nameAt(0),
@@ -191,7 +212,6 @@ const RECORDS: Record<number, RecordText> = {
   12: nameAlone,
   15: nameAt(2),
   33: nameAt(6),
-  39: nameAlone,
   16: (bytes, at, end) => strings('TXT', bytes, at, end),
   99: (bytes, at, end) => strings('SPF', bytes, at, end),
   29: (bytes, at, end) =>
@@ -206,10 +226,20 @@ const RECORDS: Record<number, RecordText> = {
   51: () => 'NSEC3PARAM',
   64: serviceBinding,
   65: serviceBinding,
+  65534: () => 'BIND9 signing signal',
 }
 
-function recordText(bytes: Buffer, at: number, end: number, type: number, weirds: string[]): string | undefined {
-  return RECORDS[type]?.(bytes, at, end, weirds)
+function recordText(
+  bytes: Buffer,
+  at: number,
+  end: number,
+  type: number,
+  weirds: string[],
+  owner: string,
+): string | undefined {
+  const known = RECORDS[type]
+  if (known !== undefined) return known(bytes, at, end, weirds, owner)
+  return SILENT.has(type) ? undefined : `<unknown type=${type}>`
 }
 
 function strings(label: string, bytes: Buffer, start: number, end: number): string | undefined {
@@ -235,13 +265,14 @@ function naptr(bytes: Buffer, start: number, end: number, weirds: string[]): str
   }
   const replacement = readName(bytes, at, weirds)?.text
   if (replacement === undefined) return undefined
-  return ['NAPTR', bytes.readUInt16BE(start), bytes.readUInt16BE(start + 2), ...parts, replacement].join(' ')
+  if (replacement !== '') parts.push(replacement)
+  return ['NAPTR', bytes.readUInt16BE(start), bytes.readUInt16BE(start + 2), ...parts].join(' ')
 }
 
 function rrsig(bytes: Buffer, at: number, end: number, weirds: string[]): string | undefined {
   if (end - at < 19) return undefined
   const signer = readName(bytes, at + 18, weirds)
-  return signer && `RRSIG ${bytes.readUInt16BE(at)} ${signer.text}`
+  return signer && `RRSIG ${bytes.readUInt16BE(at)} ${signer.text === '' ? ROOT : signer.text}`
 }
 
 const ALPN = 1
@@ -266,9 +297,9 @@ function isListOfStrings(value: Buffer): boolean {
   return at === value.length
 }
 
-function nsec(bytes: Buffer, at: number, _end: number, weirds: string[]): string | undefined {
+function nsec(bytes: Buffer, at: number, _end: number, weirds: string[], owner: string): string | undefined {
   const next = readName(bytes, at, weirds)
-  return next && `NSEC ${next.text}`
+  return next && `NSEC ${owner} ${next.text}`
 }
 
 /** Reads a name with compression pointers (RFC 1035, 4.1.4); they may only lead backwards. Lower case. */
@@ -316,7 +347,6 @@ function readName(bytes: Buffer, start: number, weirds: string[]): Name | undefi
     labels.push(bytes.toString('latin1', at + 1, at + 1 + length))
     at += 1 + length
   }
-  if (labels.length === 0) return { text: ROOT, next }
   return { text: textOf(Buffer.from(lowerAscii(labels.join('.')), 'latin1')), next }
 }
 

@@ -1,6 +1,6 @@
 /**
- * DNS, mDNS, LLMNR and NetBIOS names: one dns record for a query and its response, written when the response
- * has come, or at the flow's end where it has not. Paired by message id, the oldest first.
+ * DNS, mDNS, LLMNR and NetBIOS names: one dns record for a query and its response, written when both have come, in
+ * whichever order, or at the flow's end where one has not. Paired by message id, the oldest first.
  */
 
 import { type DnsMessage, netbiosName, parseDns } from './dns-message.ts'
@@ -10,8 +10,9 @@ import type { Dissector, Protocol, Session } from './protocol.ts'
 const NETBIOS_PORT = 137
 const SRV = 33
 const NO_RTT_TYPES = new Set([11])
-/** Bounds a flow's memory; Zeek gives up earlier. */
-const MAX_PENDING = 2000
+/** Zeek's `max_pending_query_ids` and `max_pending_msgs`: beyond them what waits is logged as it is. */
+const MAX_PENDING_IDS = 50
+const MAX_PENDING_PER_ID = 50
 
 interface Transaction {
   ts: number
@@ -70,9 +71,49 @@ function overTcp(session: Session): Dissector {
   }
 }
 
+/** Transactions that wait for their other half, by id. */
+class Waiting {
+  private readonly queues = new Map<number, Transaction[]>()
+  private readonly giveUp: (transaction: Transaction) => void
+
+  constructor(giveUp: (transaction: Transaction) => void) {
+    this.giveUp = giveUp
+  }
+
+  add(transaction: Transaction): void {
+    const queue = this.queues.get(transaction.id)
+    if (queue !== undefined) {
+      if (queue.length > MAX_PENDING_PER_ID) for (const each of queue.splice(0)) this.giveUp(each)
+      queue.push(transaction)
+      return
+    }
+    if (this.queues.size > MAX_PENDING_IDS) this.flush()
+    this.queues.set(transaction.id, [transaction])
+  }
+
+  take(id: number | undefined): Transaction | undefined {
+    if (id === undefined) return undefined
+    const queue = this.queues.get(id)
+    const oldest = queue?.shift()
+    if (queue?.length === 0) this.queues.delete(id)
+    return oldest
+  }
+
+  takeAny(): Transaction | undefined {
+    return this.take(this.queues.keys().next().value)
+  }
+
+  flush(): void {
+    for (const queue of this.queues.values()) for (const each of queue) this.giveUp(each)
+    this.queues.clear()
+  }
+}
+
 function createPairs(session: Session) {
-  const pending = new Map<number, Transaction[]>()
-  let count = 0
+  /** A query that waits besides those of `queries`, and does not count among them. */
+  let first: Transaction | undefined
+  const queries = new Waiting(write)
+  const replies = new Waiting(write)
   const netbios = session.flow.respPort === NETBIOS_PORT
 
   function open(message: DnsMessage, ts: number): Transaction {
@@ -92,23 +133,27 @@ function createPairs(session: Session) {
   }
 
   function query(message: DnsMessage, ts: number): void {
-    const transaction = open(message, ts)
+    const answered = replies.take(message.id)
+    const transaction = answered ?? open(message, ts)
     const last = message.questions.at(-1)
     if (last !== undefined && message.opcode !== 5) {
       Object.assign(transaction, { qclass: last.class, qtype: last.type, rd: message.rd, tc: message.tc, z: message.z })
       transaction.query = (netbios && netbiosName(last.name)) || last.name
     }
-    const queue = pending.get(message.id)
-    if (queue === undefined) pending.set(message.id, [transaction])
-    else queue.push(transaction)
-    if (++count > MAX_PENDING) flush()
+    if (answered !== undefined) write(answered)
+    else if (first === undefined) first = transaction
+    else queries.add(transaction)
+  }
+
+  function askedBy(id: number): Transaction | undefined {
+    if (first?.id !== id) return queries.take(id)
+    const asked = first
+    first = queries.take(id) ?? queries.takeAny()
+    return asked
   }
 
   function response(message: DnsMessage, ts: number): void {
-    const queue = pending.get(message.id)
-    const asked = queue?.shift()
-    if (asked !== undefined) count--
-    if (queue?.length === 0) pending.delete(message.id)
+    const asked = askedBy(message.id)
     const transaction = asked ?? open(message, ts)
     transaction.rcode = message.rcode
     const { questions, answers, authorities, additionals } = message.counts
@@ -121,11 +166,13 @@ function createPairs(session: Session) {
       if (transaction.rtt === undefined && ts !== transaction.ts) transaction.rtt = ts - transaction.ts
       transaction.aa = message.aa
       transaction.ra = message.ra
-      if (answer.text === undefined) continue
+      // An empty name is no answer.
+      if (answer.text === undefined || answer.text === '') continue
       transaction.answers.push(answer.text)
       transaction.ttls.push(answer.ttl)
     }
-    write(transaction)
+    if (asked !== undefined) write(transaction)
+    else replies.add(transaction)
   }
 
   function write(t: Transaction): void {
@@ -154,9 +201,10 @@ function createPairs(session: Session) {
   }
 
   function flush(): void {
-    for (const queue of pending.values()) for (const transaction of queue) write(transaction)
-    pending.clear()
-    count = 0
+    if (first !== undefined) write(first)
+    first = undefined
+    queries.flush()
+    replies.flush()
   }
 
   function message(bytes: Buffer, ts: number): void {
@@ -167,6 +215,7 @@ function createPairs(session: Session) {
     }
     if (parsed.whole) session.confirm('dns')
     for (const name of parsed.weirds) session.weird(ts, name, 'DNS')
+    for (const type of parsed.unknownTypes) session.weird(ts, 'DNS_RR_unknown_type', 'DNS', String(type))
     if (parsed.isResponse) response(parsed, ts)
     else query(parsed, ts)
   }

@@ -41,11 +41,11 @@ export const ftpData: Protocol = {
   name: 'ftp-data',
   logs: ['files'],
   dissect(session) {
+    session.confirm('ftp-data')
     const files = new Map<boolean, ReturnType<Session['file']>>()
     const fileOf = (fromOriginator: boolean, ts: number) => {
       const known = files.get(fromOriginator)
       if (known !== undefined) return known
-      session.confirm('ftp-data')
       const file = session.file('FTP_DATA', fromOriginator, ts)
       files.set(fromOriginator, file)
       session.announcer?.({ fuid: file.fuid })
@@ -256,7 +256,7 @@ function createFtp(session: Session): Dissector {
     } else if (name === 'CWD' && code === 250) cwd = joinPath(cwd, command?.arg ?? '')
     else if (name === 'CDUP' && code >= 200 && code < 300) cwd = joinPath(cwd, '..')
     else if (name === 'PWD' && code === 257) cwd = /"([^"]*)"/.exec(text)?.[1] ?? cwd
-    else if (code === 150) fileSize = numberIn(text, /(\d{1,15})\s+k?bytes/i) ?? fileSize
+    else if (code === 150 && name === 'RETR') fileSize = lastNumber(text)
     else if (code === AUTHENTICATED && gssapi !== undefined) session.confirm('gridftp')
     else if (wantsTls && code === 234) {
       tunnel = session.handOver('ssl', ts)
@@ -294,9 +294,9 @@ function createFtp(session: Session): Dissector {
   }
 }
 
-function numberIn(text: string, pattern: RegExp): number | undefined {
-  const digits = pattern.exec(text)?.[1]
-  return digits === undefined ? undefined : Number(digits)
+/** Zeek takes the last number in the reply for the file's size, and none for 0. */
+function lastNumber(text: string): number {
+  return Number(text.match(/\d{1,15}/g)?.at(-1) ?? 0)
 }
 
 /** `h1,h2,h3,h4,p1,p2` of PORT and 227. */

@@ -21,6 +21,17 @@ const KNOWN_METHODS = new Set(
    SUBSCRIBE BMOVE SEARCH BCOPY BPROPFIND BPROPPATCH BDELETE BITS_POST CCM_POST NOTIFY UNSUBSCRIBE X-MS-ENUMATTS
    RPC_OUT_DATA RPC_IN_DATA PATCH M-SEARCH VERSION-CONTROL CHECKOUT CHECKIN MERGE MKACTIVITY`.split(/\s+/),
 )
+/** What Zeek takes for a request on any port. */
+const REQUEST_START = new RegExp(
+  `^\\s*(?:${`
+    ACL BASELINE-CONTROL BCOPY BDELETE BIND BMOVE BPROPFIND BPROPPATCH CHECKIN CHECKOUT CONNECT COPY DELETE GET HEAD
+    LABEL LINK LOCK MERGE MKACTIVITY MKCALENDAR MKCOL MKREDIRECTREF MKWORKSPACE MOVE NOTIFY OPTIONS ORDERPATCH PATCH
+    POLL POST PROPFIND PROPPATCH PUT REBIND REPORT RPC_IN_DATA RPC_OUT_DATA SEARCH SUBSCRIBE TRACE UNBIND UNCHECKOUT
+    UNLINK UNLOCK UNSUBSCRIBE UPDATE VERSION-CONTROL X-MS-ENUMATTS`
+    .trim()
+    .split(/\s+/)
+    .join('|')})`,
+)
 const PROXY_HEADERS = new Set(
   'forwarded x-forwarded-for x-forwarded-from client-ip via xroxy-connection proxy-connection'.split(' '),
 )
@@ -79,12 +90,8 @@ export const http: Protocol = {
   tcpPorts: [80, 81, 631, 1080, 3128, 8000, 8080, 8888],
   recognize(originator, responder, transport) {
     if (transport !== 'tcp') return false
-    const request = originator.toString('latin1')
-    if (request !== '' && !/^\s*[A-Za-z][\w-]*(?:[ \t]|$)/.test(request)) return false
-    if (/^\s*[A-Z][\w-]*[ \t]+[^\r\n]*[ \t]HTTP\/\d/i.test(request)) return true
-    return responder.length >= 7 && originator.length === 0
-      ? /^HTTP\/\d/i.test(responder.toString('latin1', 0, 7))
-      : undefined
+    if (REQUEST_START.test(originator.toString('latin1'))) return true
+    return responder.length < 6 ? undefined : /^HTTP\/\d/i.test(responder.toString('latin1', 0, 6))
   },
   dissect: (session) => (session.flow.partial ? watchLines(session) : createHttp(session)),
 }
@@ -134,6 +141,7 @@ function createHttp(session: Session): Dissector {
   let responseMethod = ''
   /** Of the last response. */
   let version: string | undefined
+  let requestVersion: string | undefined
   /** The request of HTTP/0.9, which has no end but the end of its side. */
   let oldStyle: number | undefined
 
@@ -250,6 +258,13 @@ function createHttp(session: Session): Dissector {
     })
   }
 
+  /** One side speaks one version. */
+  function sameVersion(known: string | undefined, text: string, ts: number): string {
+    const said = /^\d+\.\d+/.exec(text)?.[0] ?? '0.0'
+    if (known !== undefined && known !== said) session.weird(ts, 'HTTP_version_mismatch', 'HTTP')
+    return said
+  }
+
   /** This is no HTTP, or none any longer. */
   function giveUp(ts: number, reason: string): false {
     if (exchange.confirmed) {
@@ -273,14 +288,13 @@ function createHttp(session: Session): Dissector {
       exchange.requests = Math.max(exchange.requests, exchange.responses) + 1
       const t = transaction(exchange.requests, ts)
       t.method = textOfLatin1(parsed.method)
-      t.uri = textOfLatin1(unescapeUri(parsed.uri))
-      if (parsed.uri.endsWith('%')) session.weird(ts, 'illegal_%_at_end_of_URI', 'HTTP')
-      else if (/%[0-9A-Fa-f]$/.test(parsed.uri)) session.weird(ts, 'partial_escape_at_end_of_URI', 'HTTP')
-      else if (parsed.uri === '') session.weird(ts, 'missing_HTTP_uri', 'HTTP')
+      t.uri = textOfLatin1(unescapeUri(parsed.uri, (name) => session.weird(ts, name, 'HTTP')))
+      if (parsed.uri === '') session.weird(ts, 'missing_HTTP_uri', 'HTTP')
       if (/http\/[\d.]+[ \t]*$/.test(line)) session.weird(ts, 'lowercase_HTTP_keyword', 'HTTP')
       methods.push(parsed.method.toUpperCase())
       if (methods.length > 10 * MAX_PENDING) methods.shift()
       if (!KNOWN_METHODS.has(parsed.method)) session.weird(ts, 'unknown_HTTP_method', undefined, t.method)
+      requestVersion = sameVersion(requestVersion, parsed.version ?? '0.9', ts)
       session.confirm('http')
       exchange.confirmed = true
       if (parsed.version !== undefined) return true
@@ -316,9 +330,7 @@ function createHttp(session: Session): Dissector {
       }
       const t = transaction(exchange.responses, ts)
       if (/^http/.test(line)) session.weird(ts, 'lowercase_HTTP_keyword', 'HTTP')
-      const said = /^\d+\.\d+/.exec(match[1] ?? '')?.[0] ?? '0.0'
-      if (version !== undefined && version !== said) session.weird(ts, 'HTTP_version_mismatch', 'HTTP')
-      version = said
+      version = sameVersion(version, match[1] ?? '', ts)
       t.version = version
       t.statusCode = Number(match[2])
       t.statusMsg = textOfLatin1(match[3] ?? '')
@@ -403,15 +415,29 @@ function parseRequestLine(line: string): { method: string; uri: string; version?
   const rest = match[2] ?? ''
   const versioned = VERSION_AT_END.exec(rest)
   if (versioned !== null) return { method: match[1], uri: versioned[1] ?? '', version: versioned[2] }
-  // HTTP/0.9 has no version.
-  return KNOWN_METHODS.has(match[1]) && rest !== '' ? { method: match[1], uri: rest } : undefined
+  // HTTP/0.9 has no version, and any method for Zeek that is long enough for its GET.
+  return match[1].length >= 3 && rest !== '' ? { method: match[1], uri: rest } : undefined
 }
 
-/** `%41` → `A`; one byte a character in and out. Zeek leaves an escape that is none as it stands. */
-function unescapeUri(uri: string): string {
+const HEX2 = '([0-9A-Fa-f]{2})'
+const URI_ESCAPE = new RegExp(`%$|%[^]$|%(?=%)|%${HEX2}|%u${HEX2}${HEX2}|%[^]`, 'g')
+
+/** `%41` → `A`, `%u0041` → `A`; one byte a character in and out. An escape that is none stays as it stands. */
+function unescapeUri(uri: string, weird: (name: string) => void): string {
   if (!uri.includes('%')) return uri
-  return uri.replace(/%([0-9A-Fa-f]{2})/g, (_all, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)))
+  return uri.replace(URI_ESCAPE, (all: string, byte?: string, high?: string, low = '', at = 0) => {
+    if (byte !== undefined) return byteOf(byte)
+    if (high !== undefined) return (high === '00' ? '' : byteOf(high)) + byteOf(low)
+    if (at + all.length < uri.length) {
+      weird(all === '%' ? 'double_%_in_URI' : 'unescaped_%_in_URI')
+      return all === '%' ? '' : all
+    }
+    weird(all === '%' ? 'illegal_%_at_end_of_URI' : 'partial_escape_at_end_of_URI')
+    return all
+  })
 }
+
+const byteOf = (digits: string) => String.fromCharCode(Number.parseInt(digits, 16))
 
 function requestHeader(name: string, value: string, t: Transaction): void {
   if (name === 'host') t.host = textOfLatin1(value)

@@ -91,7 +91,7 @@ export function createKerberos(session: Session, service: string, tellsTickets =
   function reply(info: Info, message: KerberosMessage, type: string): void {
     info.requestType ??= type
     info.client ??= `${message.clientName ?? ''}/${message.clientRealm ?? ''}`
-    info.service ??= message.serviceName
+    info.service = message.serviceName ?? info.service
     info.cipher = nameOf(CIPHER_NAMES, message.ticketCipher)
     info.success = true
     write()
@@ -115,9 +115,10 @@ export function createKerberos(session: Session, service: string, tellsTickets =
       return
     }
     if (message.clientName !== undefined) into.client ??= `${message.clientName}/${message.clientRealm ?? ''}`
-    into.service ??= message.serviceName
+    else into.client ??= message.clientRealm
+    into.service = message.serviceName ?? into.service
     into.success = false
-    into.errorMsg = nameOf(ERROR_NAMES, message.errorCode)
+    into.errorMsg = message.errorText ?? ERROR_NAMES[message.errorCode ?? -1]
     write()
   }
 

@@ -12,6 +12,9 @@ const CANCEL_REQUEST = 80877102
 const SSL_REQUEST = 80877103
 const GSS_ENCRYPTION_REQUEST = 80877104
 const MAX_STARTUP_BYTES = 65536
+/** Transaction states. */
+const IDLE = 0x49
+const IN_TRANSACTION = 0x54
 const MAX_FIELDS = 100
 
 const AUTHENTICATIONS: Record<number, string> = {
@@ -66,11 +69,12 @@ export const postgresql: Protocol = {
 
 interface Exchange {
   ts: number
-  frontend: string
+  /** undefined: the server answers something that is not read (an extended query). */
+  frontend?: string
   argument?: string
   backend: string[]
   backendArguments: string[]
-  rows: number
+  success?: boolean
 }
 
 function createPostgresql(session: Session): Dissector {
@@ -79,6 +83,8 @@ function createPostgresql(session: Session): Dissector {
   let encryptionAsked: 'ssl' | 'gss' | undefined
   let who: { user?: string; database?: string; application_name?: string } = {}
   let current: Exchange | undefined
+  /** Of the query that runs. */
+  let rows: number | undefined
   let confirmed = false
   let tunnel: Dissector | undefined
 
@@ -87,15 +93,15 @@ function createPostgresql(session: Session): Dissector {
     session.confirm('postgresql')
   }
 
-  function open(ts: number, frontend: string, argument?: string): Exchange {
+  function open(ts: number, frontend?: string, argument?: string): Exchange {
     write()
-    current = { ts, frontend, argument, backend: [], backendArguments: [], rows: 0 }
+    current = { ts, frontend, argument, backend: [], backendArguments: [] }
     return current
   }
 
-  function write(result: { success?: boolean; rows?: number } = {}): void {
+  function write(rowsReturned?: number): void {
     if (current === undefined) return
-    const { ts, frontend, argument, backend, backendArguments } = current
+    const { ts, frontend, argument, backend, backendArguments, success } = current
     current = undefined
     const list = (values: string[]) => (values.length > 0 ? values.join(',') : undefined)
     session.emit('postgresql', ts, {
@@ -104,7 +110,8 @@ function createPostgresql(session: Session): Dissector {
       frontend_arg: argument,
       backend: list(backend),
       backend_arg: list(backendArguments),
-      ...result,
+      success,
+      rows: rowsReturned,
     })
   }
 
@@ -124,40 +131,52 @@ function createPostgresql(session: Session): Dissector {
   }
 
   function fromClient(type: string, body: Buffer, ts: number): void {
-    if (type === 'Q') open(ts, 'simple_query', textOf(withoutNul(body)))
-    else if (type === 'X') {
+    if (type === 'Q') {
+      open(ts, 'simple_query', textOf(withoutNul(body)))
+      rows = 0
+    } else if (type === 'X') {
       open(ts, 'terminate')
       write()
     }
   }
 
-  const messages: Record<string, (body: Buffer) => void> = {
-    R(body) {
+  const messages: Record<string, (body: Buffer, ts: number) => void> = {
+    R(body, ts) {
       confirm()
-      if (current?.frontend !== 'startup' || body.length < 4) return
+      if (body.length < 4) return
+      current ??= open(ts)
       const kind = body.readUInt32BE(0)
       if (kind === 0) {
         current.backend = ['auth_ok']
-        write({ success: true })
+        current.success = true
       } else if (current.backend.length < MAX_FIELDS) {
         current.backend.push('auth_request')
         current.backendArguments.push(AUTHENTICATIONS[kind] ?? `unknown (${kind})`)
       }
     },
-    D() {
-      if (current !== undefined) current.rows++
+    D(_body, ts) {
+      current ??= open(ts)
+      rows = (rows ?? 0) + 1
     },
-    N(body) {
-      current?.backendArguments.push(...noticeFields(body))
+    N(body, ts) {
+      current ??= open(ts)
+      if (current.backendArguments.length < MAX_FIELDS) current.backendArguments.push(...noticeFields(body))
     },
-    E(body) {
+    E(body, ts) {
       confirm()
-      current?.backend.push('error')
-      current?.backendArguments.push(...noticeFields(body))
-      write({ success: false })
+      current ??= open(ts)
+      current.backend.push('error')
+      current.backendArguments.push(...noticeFields(body))
+      current.success = false
+      write()
     },
-    Z() {
-      write({ success: true, rows: current?.rows })
+    Z(body) {
+      if (current === undefined) return
+      // In a transaction that has failed nothing succeeds.
+      current.success ??= body[0] === IDLE || body[0] === IN_TRANSACTION
+      const returned = rows
+      rows = undefined
+      write(returned)
     },
   }
 
@@ -169,7 +188,8 @@ function createPostgresql(session: Session): Dissector {
     if (asked === 'ssl' && current !== undefined) {
       current.backend.push('ssl_reply')
       current.backendArguments.push(textOf(bytes.subarray(0, 1)))
-      write({ success: answer === 'S' })
+      current.success = answer === 'S'
+      write()
     }
     if (answer === 'S') tunnel = session.handOver('ssl', ts)
     else if (answer === 'G') give()
@@ -204,9 +224,9 @@ function createPostgresql(session: Session): Dissector {
   const server: FramedReader = createFramedReader({
     headerBytes: () => 5,
     bodyLength: typed,
-    onFrame({ header, body }) {
+    onFrame({ header, body }, ts) {
       const type = header.subarray(0, 1).toString('latin1')
-      if (Object.hasOwn(messages, type)) messages[type]?.(body)
+      if (Object.hasOwn(messages, type)) messages[type]?.(body, ts)
       return undefined
     },
     onNonsense: () => give(),

@@ -63,6 +63,8 @@ export interface Dissector {
   finished?(fromOriginator: boolean, ts: number): void
   /** The flow is over; nothing comes after this. */
   end?(ts: number): void
+  /** Nothing that may still come changes anything: the flow is ended for it now, and left alone. */
+  isDone?(): boolean
 }
 
 /** A file as it passes by; `mime` is known once enough was seen. */

@@ -19,8 +19,6 @@ const MAX_JUNK_BYTES = 1024
 
 interface Transaction {
   ts: number
-  /** A request came since it was last written. */
-  unanswered: boolean
   method?: string
   uri?: string
   date?: string
@@ -46,12 +44,14 @@ interface Transaction {
 type Take = (t: Transaction, value: string) => void
 
 /** The tag tells dialogs apart, the branch transactions: neither is the sender's identity. */
-const withoutTag = (value: string) => value.split(';tag')[0] ?? ''
-const withoutBranch = (value: string) => value.split(/;\s*branch/)[0] ?? ''
+const withoutTag = (value: string) => value.split(/; ?tag=/)[0] ?? ''
+const withoutBranch = (value: string) => value.split(/; ?branch/)[0] ?? ''
 const lengthOf = (value: string) => (/^\d{1,10}$/.test(value) ? Number(value) : 0)
 const addHop = (path: string[], value: string) => {
   if (path.length < MAX_PATH) path.push(textOfLatin1(withoutBranch(value)))
 }
+
+const METHODS = new Set('REGISTER INVITE ACK CANCEL BYE OPTIONS NOTIFY SUBSCRIBE'.split(' '))
 
 const REQUEST_HEADERS: Record<string, Take> = {
   date: (t, value) => (t.date = textOfLatin1(value)),
@@ -67,13 +67,22 @@ const REQUEST_HEADERS: Record<string, Take> = {
 }
 
 const RESPONSE_HEADERS: Record<string, Take> = {
-  date: (t, value) => (t.date = textOfLatin1(value)),
   from: (t, value) => (t.responseFrom = textOfLatin1(withoutTag(value))),
   to: (t, value) => (t.responseTo = textOfLatin1(value)),
   warning: (t, value) => (t.warning = textOfLatin1(value)),
   'content-type': (t, value) => (t.contentType = textOfLatin1(value)),
   via: (t, value) => addHop(t.responsePath, value),
   'content-length': (t, value) => (t.responseBodyLen = lengthOf(value)),
+}
+
+/** RFC 3261, 7.3.3, as far as Zeek reads them: a Call-ID's `i` it does not. */
+const COMPACT: Record<string, string> = {
+  c: 'content-type',
+  f: 'from',
+  l: 'content-length',
+  s: 'subject',
+  t: 'to',
+  v: 'via',
 }
 
 export const sip: Protocol = {
@@ -95,7 +104,7 @@ function createSip(session: Session): Dissector {
   let junk = Buffer.alloc(0)
 
   function transaction(ts: number): Transaction {
-    current ??= { ts, unanswered: false, requestPath: [], responsePath: [] }
+    current ??= { ts, requestPath: [], responsePath: [] }
     return current
   }
 
@@ -138,9 +147,9 @@ function createSip(session: Session): Dissector {
       session.weird(ts, 'sip_junk_before_request', 'SIP', textOfLatin1(before.slice(0, MAX_JUNK_BYTES)))
     const [, ...headers] = linesOf(text.slice(found.at))
     const t = transaction(ts)
-    t.unanswered = true
     t.method = textOfLatin1(found.method)
     t.uri = textOfLatin1(found.uri)
+    if (!METHODS.has(t.method)) session.weird(ts, 'unknown_SIP_method', undefined, t.method)
     takeHeaders(t, headers, REQUEST_HEADERS)
   }
 
@@ -154,7 +163,6 @@ function createSip(session: Session): Dissector {
     t.statusMsg = textOfLatin1((match[2] ?? '').trimEnd())
     takeHeaders(t, headers, RESPONSE_HEADERS)
     write(t)
-    t.unanswered = false
     if (t.statusCode >= 200) current = undefined
   }
 
@@ -164,7 +172,7 @@ function createSip(session: Session): Dissector {
       else response(bytes, ts)
     },
     end() {
-      if (current?.unanswered === true) write(current)
+      if (current !== undefined) write(current)
       current = undefined
     },
   }
@@ -204,7 +212,8 @@ function takeHeaders(t: Transaction, lines: string[], table: Record<string, Take
   for (const line of lines) {
     const colon = line.indexOf(':')
     if (colon <= 0) continue
-    const name = line.slice(0, colon).trim().toLowerCase()
+    const said = line.slice(0, colon).trim().toLowerCase()
+    const name = COMPACT[said] ?? said
     if (Object.hasOwn(table, name)) table[name]?.(t, line.slice(colon + 1).trim())
   }
 }

@@ -13,9 +13,13 @@ const KEX_REPLY = 31
 const GEX_REPLY = 33
 const MAX_BANNER_BYTES = 4096
 const MAX_PACKET_BYTES = 1 << 20
+/** A message that much longer than SERVICE_ACCEPT is a banner (RFC 4252, 5.4), as Zeek has it. */
+const BANNER_LONGER_BY = 256
 /** How much shorter USERAUTH_SUCCESS is than SERVICE_ACCEPT once both are padded (RFC 4252, 5.1; 4253, 10). */
 const SUCCESS_SHORTER_BY = 16
 const MAX_ALGORITHMS = 100
+/** Sizes tell nothing of what is compressed. */
+const COMPRESSED = new Set(['zlib', 'zlib@openssh.com'])
 const NO_AGREEMENT = 'Algorithm negotiation failed'
 
 export const ssh: Protocol = {
@@ -68,7 +72,9 @@ function createSsh(session: Session): Dissector {
   let success: boolean | undefined
   let acceptSize = 0
   let failureSize = 0
-  let reversed = false
+  let bannerSkipped = false
+  let clientHasSent = false
+  let hadGap = false
 
   function banner(side: Side, ts: number): void {
     for (;;) {
@@ -79,19 +85,37 @@ function createSsh(session: Session): Dissector {
       }
       const line = side.rest.subarray(0, feed)
       side.rest = side.rest.subarray(feed + 1)
-      if (line.toString('latin1', 0, 4) !== 'SSH-') continue
+      if (line.toString('latin1', 0, 4) !== 'SSH-') {
+        // Only a server may say something before its banner (RFC 4253, 4.2).
+        if (side === server) continue
+        for (const each of sides) each.phase = 'lost'
+        return
+      }
       start ??= ts
       side.banner = textOf(line[line.length - 1] === 13 ? line.subarray(0, -1) : line)
       side.phase = 'packets'
-      if (version() === 2) session.confirm('ssh')
-      if (version() === 1) for (const each of sides) if (each.banner !== undefined) each.phase = 'lost'
+      const spoken = version()
+      if (spoken === 2) session.confirm('ssh')
+      if (spoken === undefined) mismatch(ts)
+      if (client.banner !== undefined && server.banner !== undefined && spoken !== 2)
+        for (const each of sides) each.phase = 'lost'
       return
     }
   }
 
+  /** 1.99 speaks both (RFC 4253, 5.1). undefined: one is missing, or they have no version in common. */
   function version(): number | undefined {
-    if (client.banner === undefined || server.banner === undefined) return undefined
-    return sides.some(({ banner }) => banner?.startsWith('SSH-1.') && !banner.startsWith('SSH-1.99')) ? 1 : 2
+    const [ours, theirs] = [versionsOf(client.banner), versionsOf(server.banner)]
+    if (ours === undefined || theirs === undefined) return undefined
+    if (ours.includes(2) && theirs.includes(2)) return 2
+    return ours.includes(1) && theirs.includes(1) ? 1 : undefined
+  }
+
+  function mismatch(ts: number): void {
+    if (client.banner === undefined || server.banner === undefined) return
+    const known = client.banner.length > 4 && server.banner.length > 4
+    const name = known ? 'SSH_version_mismatch' : 'SSH_cannot_determine_version'
+    session.weird(ts, name, undefined, `${server.banner} vs ${client.banner}`)
   }
 
   function packets(side: Side, ts: number): void {
@@ -122,12 +146,8 @@ function createSsh(session: Session): Dissector {
   function packet(side: Side, payload: Buffer, ts: number): void {
     const type = payload[0]
     if (type === KEXINIT) takeOffer(side, payload, ts)
-    else if (type === NEWKEYS) {
-      side.phase = 'encrypted'
-      side.rest = Buffer.alloc(0)
-    } else if (fingerprint === undefined && isReply(type, payload)) {
-      // The key comes from who is the server; after a reverse connection that is the originator.
-      reversed = side === client
+    else if (type === NEWKEYS) side.phase = 'encrypted'
+    else if (fingerprint === undefined && isReply(type, payload)) {
       const length = payload.readUInt32BE(1)
       const digest = createHash('sha256')
         .update(payload.subarray(5, 5 + length))
@@ -154,39 +174,55 @@ function createSsh(session: Session): Dissector {
   }
 
   /** Only sizes are known: the answer to the service request comes first, then those to the attempts. */
-  function encryptedAnswer(length: number): void {
-    if (success === true || reversed) return
+  function encrypted(fromClient: boolean, length: number): void {
+    if (fromClient) clientHasSent = true
+    // What a server sends before it was asked (RFC 8308) answers nothing.
+    if (fromClient || !clientHasSent || success === true) return
     if (acceptSize === 0) acceptSize = length
-    else if (length + SUCCESS_SHORTER_BY === acceptSize) {
-      attempts++
-      success = true
-    } else if (failureSize === 0) {
+    else if (failureSize === 0 && length + SUCCESS_SHORTER_BY !== acceptSize) {
       // Clients first ask with the method `none`, to learn which there are: no attempt.
-      failureSize = length
-    } else if (length === failureSize) {
-      attempts++
-      success = false
-    }
+      if (!bannerSkipped && length - acceptSize > BANNER_LONGER_BY) bannerSkipped = true
+      else failureSize = length
+    } else if (length === failureSize) attempted(false)
+    else if (length + SUCCESS_SHORTER_BY === acceptSize) attempted(true)
+  }
+
+  /** Sizes tell nothing of the answers then. */
+  function isCompressed(): boolean {
+    return COMPRESSED.has(bothWays((offer) => offer.compressions) ?? '')
+  }
+
+  function attempted(succeeded: boolean): void {
+    if (isCompressed()) return
+    success = succeeded
+    attempts++
   }
 
   return {
     data(fromOriginator, bytes, ts) {
       const side = fromOriginator ? client : server
+      if (side.phase === 'lost' || hadGap) return
       if (side.phase === 'encrypted') {
-        if (!fromOriginator) encryptedAnswer(bytes.length)
+        encrypted(fromOriginator, bytes.length)
         return
       }
-      if (side.phase === 'lost') return
       side.rest = Buffer.concat([side.rest, bytes])
       if (side.phase === 'banner') banner(side, ts)
       if (side.phase === 'packets') packets(side, ts)
+      if (isEncrypted(side)) {
+        if (side.rest.length > 0) encrypted(fromOriginator, side.rest.length)
+        side.rest = Buffer.alloc(0)
+      }
     },
-    gap(fromOriginator) {
-      const side = fromOriginator ? client : server
-      if (side.phase !== 'encrypted') side.phase = 'lost'
+    gap() {
+      hadGap = true
+    },
+    isDone() {
+      if (client.phase === 'lost' && server.phase === 'lost') return true
+      return client.phase === 'encrypted' && server.phase === 'encrypted' && (success === true || isCompressed())
     },
     end(ts) {
-      if (client.banner === undefined || server.banner === undefined) return
+      if (client.banner === undefined && server.banner === undefined) return
       session.emit('ssh', start ?? ts, {
         version: version(),
         auth_success: success,
@@ -203,6 +239,14 @@ function createSsh(session: Session): Dissector {
       })
     },
   }
+}
+
+const isEncrypted = ({ phase }: Side) => phase === 'encrypted'
+
+function versionsOf(banner: string | undefined): number[] | undefined {
+  if (banner === undefined) return undefined
+  if (banner.startsWith('SSH-1.99')) return [1, 2]
+  return banner.startsWith('SSH-1') ? [1] : banner.startsWith('SSH-2') ? [2] : []
 }
 
 function direction({ flow }: Session): string | undefined {

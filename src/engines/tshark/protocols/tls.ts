@@ -329,6 +329,8 @@ function overTcp(session: Session): Dissector {
       for (const each of state) each.lost = true
     },
     end: handshake.end,
+    // What is encrypted says nothing more.
+    isDone: () => handshake.done() || (state[0].lost && state[1].lost),
   }
 }
 
@@ -405,5 +407,6 @@ function overUdp(session: Session): Dissector {
       }
     },
     end: handshake.end,
+    isDone: handshake.done,
   }
 }

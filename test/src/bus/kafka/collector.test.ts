@@ -100,7 +100,7 @@ describe('collected messages', () => {
     expect(await readRows(stagingDir, result, 'dns').then((rows) => rows.length)).toBe(4)
   })
 
-  it('of thousands of captures and log types hold few files open and little memory', () => {
+  it('of thousands of captures and log types hold few files open and little memory', { timeout: 60_000 }, () => {
     const dir = join(scratch(), 'many')
     mkdirSync(dir)
     const before = process.memoryUsage().arrayBuffers

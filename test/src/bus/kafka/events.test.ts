@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { createEventReader, type RawEvent, type RawMessage } from '../../../../src/bus/kafka/events.ts'
 import { headersOf, KNOWN, messageOf } from './messages.ts'
@@ -167,22 +168,22 @@ it('bytes that are damaged anywhere never become another event than a JSON parse
     const event = read(messageOf(value))
     if (typeof event === 'string') {
       refused++
-      if (expected === undefined)
-        expect(['not JSON', 'log type not usable', 'no log type', 'empty message']).toContain(event)
-      else if (typeof expected === 'string') expect(event, value.toString()).toBe(expected)
-      else expect(event, value.toString()).toBe('log type not usable')
+      const allowed =
+        expected === undefined
+          ? ['not JSON', 'log type not usable', 'no log type', 'empty message']
+          : [typeof expected === 'string' ? expected : 'log type not usable']
+      if (!allowed.includes(event)) expect(allowed, value.toString()).toContain(event)
       return
     }
     const record = recordOf(event)
-    expect(record.includes('\n')).toBe(false)
-    if (expected === undefined) {
-      // The sink refuses the line, for it is no JSON either.
-      expect(() => JSON.parse(isUtf8(record) ? record.toString() : ''), value.toString()).toThrow()
-      return
-    }
-    events++
-    const [type, content] = Object.entries(expected as object)[0] as [string, unknown]
-    expect([event.logType, JSON.parse(record.toString())], value.toString()).toEqual([type, content])
+    if (record.includes('\n')) throw new Error(`more than one line of ${value}`)
+    const found = parse(record)
+    if (expected !== undefined) events++
+    // A line that is no JSON either the sink refuses.
+    const wanted = expected === undefined ? undefined : Object.entries(expected as object)[0]
+    const isRight = isDeepStrictEqual(found === undefined ? undefined : [event.logType, found], wanted)
+    // A call of `expect` for each of many messages would take longer than all else.
+    if (!isRight) expect([event.logType, found], value.toString()).toEqual(wanted)
   }
   for (const message of messages) {
     const original = Buffer.from(message)
@@ -191,7 +192,7 @@ it('bytes that are damaged anywhere never become another event than a JSON parse
         const damaged = Buffer.concat([original.subarray(0, i), one, original.subarray(i + 1)])
         check(damaged)
         check(Buffer.concat([original.subarray(0, i), one, original.subarray(i)]))
-        for (let j = i + 1; j < original.length; j += 7)
+        for (let j = i + 1; j < original.length; j += 3)
           for (const two of bytes) check(Buffer.concat([damaged.subarray(0, j), two, damaged.subarray(j + 1)]))
       }
   }

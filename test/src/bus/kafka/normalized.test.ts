@@ -52,7 +52,7 @@ function compare(
 
 it.skipIf(absent)(
   `messages of Zeek's own logs are those of the normalizer${absent}`,
-  { timeout: 120_000 },
+  { timeout: 300_000 },
   async () => {
     const files = [
       ...readdirSync(LOGS).flatMap((trace) => readdirSync(join(LOGS, trace)).map((name) => join(LOGS, trace, name))),
@@ -194,7 +194,9 @@ describe('messages of records of every kind', () => {
 })
 
 describe('sending', () => {
-  it('comes in parts, each of which may be kept, and takes the next when the last is taken', async () => {
+  it('comes in parts, each of which may be kept, and takes the next when the last is taken', {
+    timeout: 60_000,
+  }, async () => {
     const lines = Array.from({ length: 20_000 }, (_, n) => `{"ts":${n},"uid":"C${n}","query":"${'x'.repeat(n % 300)}"}`)
     const chunk = await chunkOf(await scratchDir(), 'dns', lines)
     const parts: NormalizedMessage[][] = []

@@ -48,6 +48,14 @@ describe('UDP', () => {
     expect(one('255.255.255.255')).toMatchObject({ history: 'D', orig: { port: 67 } })
   })
 
+  it('takes who sends a DNS answer first for the responder, whatever the answer holds, unless it goes to a group', () => {
+    const answer = (dst: string, bits: string) =>
+      run([{ at: 0, data: ip4({ src: A, dst, protocol: 17, payload: udp(137, 137, `ab${bits}${'\xff'.repeat(9)}`) }) }])
+    expect(answer(B, '\x85').flows[0]).toMatchObject({ orig: { address: B }, resp: { address: A } })
+    expect(answer(B, '\x05').flows[0]).toMatchObject({ orig: { address: A }, history: 'D' })
+    expect(answer('224.0.0.251', '\x85').flows[0]).toMatchObject({ orig: { address: A }, history: 'D' })
+  })
+
   it('tells a length that does not fit', () => {
     const false8 = udp(1, 2, 'xyz')
     false8.writeUInt16BE(200, 4)

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { emptyPacket } from '../../../../src/capture/packet.ts'
 import { createDissect } from '../../../../src/engines/tshark/dissect.ts'
 import { PROTOCOLS } from '../../../../src/engines/tshark/protocols/index.ts'
-import { ip4, udp } from '../flows/packets.ts'
+import { ACK, conversation, ip4, OPEN, type Sent, SHUT, SYN, T, udp } from '../flows/packets.ts'
 
 type Row = Record<string, unknown>
 
@@ -22,7 +22,13 @@ function dissect(packets: { data: Buffer; seconds?: number; linkType?: number }[
   })
   for (const [n, { data, seconds = 1_700_000_000, linkType = 101 }] of packets.entries()) {
     const frame = { buffer: data, offset: 0, capLen: data.length, origLen: data.length }
-    dissect.packet({ ...emptyPacket(linkType), ...frame, seconds, nanos: 0, number: n + 1 })
+    dissect.packet({
+      ...emptyPacket(linkType),
+      ...frame,
+      seconds: Math.floor(seconds),
+      nanos: Math.round((seconds % 1) * 1e6) * 1000,
+      number: n + 1,
+    })
   }
   dissect.finish()
   return rows
@@ -69,5 +75,36 @@ describe('a tunnel that breaks its protocol', () => {
     expect(analyzer).toMatchObject([
       { analyzer_kind: 'packet', analyzer_name: 'GTPV1', 'id.orig_h': '10.0.0.1', failure_reason: 'GTP-in-GTP' },
     ])
+  })
+})
+
+/** The records of packets in order of time. */
+const inOrder = (sent: Sent[]) =>
+  dissect(sent.toSorted((a, b) => a.at - b.at).map(({ at, data }) => ({ data, seconds: T + at })))
+
+const later = (sent: Sent[], by: number) => sent.map((each) => ({ ...each, at: each.at + by }))
+
+describe('a flow without payload', () => {
+  const control = conversation(
+    [
+      ...OPEN,
+      { by: 's', flags: ACK, payload: '220 FTP\r\n' },
+      { by: 'c', flags: ACK, payload: 'USER anonymous\r\n' },
+      { by: 's', flags: ACK, payload: '230 in\r\n' },
+      { by: 'c', flags: ACK, payload: 'PASV\r\n' },
+      { by: 's', flags: ACK, payload: '227 at (93,184,216,34,19,137)\r\n' },
+    ],
+    [40_000, 21],
+  )
+
+  it('is named after its announcement, closed, refused or silent', () => {
+    for (const steps of [[...OPEN, ...SHUT], [...OPEN], [{ by: 'c' as const, flags: SYN }]]) {
+      const data = later(conversation(steps, [40_001, 5001]), 1)
+      const other = later(conversation(steps, [40_002, 5002]), 1)
+      const services = Object.fromEntries(
+        inOrder([...control, ...data, ...other]).conn?.map((conn) => [conn['id.resp_p'], conn.service]),
+      )
+      expect(services).toEqual({ 21: 'ftp', 5001: 'ftp-data', 5002: undefined })
+    }
   })
 })

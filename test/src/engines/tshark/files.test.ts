@@ -93,7 +93,7 @@ describe('a file', () => {
 describe('the type of a file', () => {
   it.each([
     ['MZ\x90\0', 'application/x-dosexec'],
-    ['\x7fELF\x02', 'application/x-executable'],
+    ['\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0', 'application/x-executable'],
     ['%PDF-1.7', 'application/pdf'],
     ['PK\x03\x04\x14\0\0\0\0\0', 'application/zip'],
     ['\x1f\x8b\x08', 'application/x-gzip'],

@@ -7,10 +7,10 @@ import { scratch } from '../../capture/files.ts'
 
 const linesOf = (records: object[]): string => records.map((record) => `${JSON.stringify(record)}\n`).join('')
 
-const piece = (part: number, log: string, records: object[]): Piece => ({
-  part,
+const piece = (log: string, records: object[]): Piece => ({
   log,
   records: records.length,
+  ranges: [],
   tail: linesOf(records),
 })
 
@@ -32,19 +32,25 @@ async function merge(pieces: Piece[]) {
   return logs
 }
 
-it('the parts stand one after another, whichever was done first, what was spilled before what was not', async () => {
-  const spilled = join(await scratch(), 'spilled.ndjson')
-  await writeFile(spilled, linesOf([{ n: 1, text: 'schön' }, { n: 2 }]))
+it('the parts stand one after another, of each the ranges of its file before what was in memory', async () => {
+  const path = join(await scratch(), 'lines')
+  const [first, other, second] = [[{ n: 1, text: 'schön' }], [{ n: 99 }], [{ n: 2 }]].map(linesOf) as string[]
+  await writeFile(path, `${first}${other}${second}`)
+  const bytes = (text = '') => Buffer.byteLength(text)
+  const ranges: [number, number][] = [
+    [0, bytes(first)],
+    [bytes(first) + bytes(other), bytes(second)],
+  ]
   const logs = await merge([
-    piece(7, 'conn', [{ n: 4 }]),
-    { part: 3, log: 'conn', records: 3, spilled, tail: linesOf([{ n: 3 }]) },
-    piece(3, 'dns', [{ n: 5 }]),
+    { log: 'conn', records: 3, path, ranges, tail: linesOf([{ n: 3 }]) },
+    piece('conn', [{ n: 4 }]),
+    piece('dns', [{ n: 5 }]),
   ])
   expect(logs).toEqual({ conn: [{ n: 1, text: 'schön' }, { n: 2 }, { n: 3 }, { n: 4 }], dns: [{ n: 5 }] })
 })
 
 it('a log without records has no file', async () => {
-  expect(await merge([piece(0, 'conn', [])])).toEqual({})
+  expect(await merge([piece('conn', [])])).toEqual({})
   expect(await merge([])).toEqual({})
 })
 
@@ -57,9 +63,9 @@ const certificate = (ts: number, fingerprint: string, host_cert = true) => ({
 
 it('a certificate that several parts have met is told once a day, where it came first', async () => {
   const { x509 } = await merge([
-    piece(0, 'x509', [certificate(500, 'aa'), certificate(90_000, 'aa')]),
-    piece(1, 'x509', [certificate(100, 'aa'), certificate(100, 'bb'), certificate(200, 'aa', false)]),
-    piece(2, 'x509', [certificate(100, 'aa')]),
+    piece('x509', [certificate(500, 'aa'), certificate(90_000, 'aa')]),
+    piece('x509', [certificate(100, 'aa'), certificate(100, 'bb'), certificate(200, 'aa', false)]),
+    piece('x509', [certificate(100, 'aa')]),
   ])
   expect(x509).toEqual([
     certificate(90_000, 'aa'),
@@ -75,24 +81,24 @@ it('an oddity of no flow that several parts have met is told once in ten minutes
   const pair = odd(3, { 'id.orig_h': '10.0.0.1', 'id.resp_h': '10.0.0.2' })
   const cut = (addl: string) => ({ ts: 9, name: 'log_container_field_truncated', addl })
   const { weird } = await merge([
-    piece(0, 'weird', [odd(10), flow(1), pair, cut('DNS::LOG')]),
-    piece(1, 'weird', [odd(5), odd(700), flow(1), { ...cut('DNS::LOG'), ts: 99_999 }, cut('SMTP::LOG')]),
+    piece('weird', [odd(10), flow(1), pair, cut('DNS::LOG')]),
+    piece('weird', [odd(5), odd(700), flow(1), { ...cut('DNS::LOG'), ts: 99_999 }, cut('SMTP::LOG')]),
   ])
   expect(weird).toEqual([flow(1), pair, cut('DNS::LOG'), odd(5), odd(700), flow(1), cut('SMTP::LOG')])
 })
 
 it('a log of which something is left out is read in pieces, whatever falls between two of them', async () => {
-  const spilled = join(await scratch(), 'spilled.ndjson')
+  const path = join(await scratch(), 'lines')
   const many = Array.from({ length: 30_000 }, (_, ts) => ({
     ts,
     uid: `Cü${ts}`,
     name: 'odd',
     addl: 'é'.repeat(ts % 50),
   }))
-  await writeFile(spilled, linesOf(many))
+  await writeFile(path, linesOf(many))
   const { weird } = await merge([
-    { part: 0, log: 'weird', records: many.length, spilled, tail: '' },
-    piece(1, 'weird', many),
+    { log: 'weird', records: many.length, path, ranges: [[0, Buffer.byteLength(linesOf(many))]], tail: '' },
+    piece('weird', many),
   ])
   expect(weird).toEqual([...many, ...many])
 })

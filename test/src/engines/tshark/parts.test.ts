@@ -1,13 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { emptyPacket, type Packet } from '../../../../src/capture/packet.ts'
-import {
-  allParts,
-  createScales,
-  PARTS,
-  PARTS_FROM_BYTES,
-  partOf,
-  partsOf,
-} from '../../../../src/engines/tshark/parts.ts'
+import { BUCKETS } from '../../../../src/engines/flows/buckets.ts'
+import { finestOf, MAX_PARTS, MIN_PARTS, PARTS_FROM_BYTES, partsOf } from '../../../../src/engines/tshark/parts.ts'
 import { ethernet, ip4, udp } from '../flows/packets.ts'
 
 const packetOf = (data: Buffer, linkType = 101): Packet => ({
@@ -19,6 +13,8 @@ const packetOf = (data: Buffer, linkType = 101): Packet => ({
 
 const between = (src: string, dst: string, ports: [number, number] = [1000, 2000]) =>
   ip4({ src, dst, protocol: 17, payload: udp(...ports) })
+
+const partOf = (packet: Packet) => finestOf(packet) & (MAX_PARTS - 1)
 
 describe('the part of a packet', () => {
   it('is the same for both directions, all ports, fragments, and VLANs of two hosts', () => {
@@ -36,8 +32,9 @@ describe('the part of a packet', () => {
 
   it('is one of so many, and pairs of hosts are spread over all of them', () => {
     const parts = new Set<number>()
-    for (let n = 0; n < 4096; n++) parts.add(partOf(packetOf(between(`10.0.${n >> 8}.${n & 255}`, '192.0.2.1'))))
-    expect([...parts].sort((a, b) => a - b)).toEqual(allParts(PARTS))
+    for (let n = 0; n < 16 * MAX_PARTS; n++)
+      parts.add(partOf(packetOf(between(`10.0.${n >> 8}.${n & 255}`, '192.0.2.1'))))
+    expect(parts.size).toBe(MAX_PARTS)
   })
 
   it('is one and the same for all of DHCP, whatever the addresses', () => {
@@ -52,37 +49,21 @@ describe('the part of a packet', () => {
     const whole = ethernet(0x0800, between('10.0.0.1', '10.0.0.2', [67, 68]))
     for (const linkType of [0, 1, 12, 101, 105, 113, 127, 276, 65_535])
       for (let length = 0; length <= whole.length; length++) {
-        const part = partOf(packetOf(whole.subarray(0, length), linkType))
-        expect(part >= 0 && part < PARTS).toBe(true)
+        const bucket = finestOf(packetOf(whole.subarray(0, length), linkType))
+        expect(bucket >= 0 && bucket < BUCKETS).toBe(true)
       }
   })
 })
 
-describe('sharing out', () => {
-  it('is for large captures: a small one is one part', () => {
-    expect([partsOf(0), partsOf(PARTS_FROM_BYTES - 1), partsOf(PARTS_FROM_BYTES)]).toEqual([1, 1, PARTS])
-    expect([partsOf(10, 11), partsOf(10, 10)]).toEqual([1, PARTS])
-  })
-
-  it('gives each part with packets to one worker, and the workers about the same', () => {
-    const scales = createScales()
-    const load = new Map<number, number>()
-    for (let n = 0; n < 5000; n++) {
-      const packet = packetOf(between(`10.0.${n >> 8}.${n & 255}`, '192.0.2.1'))
-      scales.weigh(packet)
-      load.set(partOf(packet), (load.get(partOf(packet)) ?? 0) + 1)
+describe('how many parts there are', () => {
+  it('follows from the size alone: a small capture is one part, parts of a large one stay small', () => {
+    expect([partsOf(0), partsOf(PARTS_FROM_BYTES - 1), partsOf(PARTS_FROM_BYTES)]).toEqual([1, 1, MIN_PARTS])
+    expect([partsOf(10, 11), partsOf(10, 10)]).toEqual([1, MIN_PARTS])
+    for (let bytes = 40e6; bytes < 1e9; bytes *= 1.3) {
+      const parts = partsOf(bytes)
+      expect(Number.isInteger(Math.log2(parts))).toBe(true)
+      expect(bytes / parts).toBeLessThanOrEqual(2 << 20)
     }
-    const shares = scales.share(4)
-    expect(shares.flat().sort((a, b) => a - b)).toEqual(allParts(PARTS))
-    const loads = shares.map((parts) => parts.reduce((sum, part) => sum + (load.get(part) ?? 0), 0))
-    expect(Math.max(...loads) / Math.min(...loads)).toBeLessThan(1.05)
-  })
-
-  it('leaves out workers for whom there is nothing, and all where there are no packets', () => {
-    const scales = createScales()
-    expect(scales.share(4)).toSatisfy((shares: number[][]) => shares.length <= 1)
-    scales.weigh(packetOf(between('10.0.0.1', '10.0.0.2')))
-    expect(scales.share(4).flat()).toContain(partOf(packetOf(between('10.0.0.1', '10.0.0.2'))))
-    expect(scales.share(4).every((parts) => parts.length > 0)).toBe(true)
+    expect(partsOf(1e13)).toBe(MAX_PARTS)
   })
 })

@@ -5,7 +5,7 @@ import { gunzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { readCapture } from '../../../../src/capture/reader.ts'
 import { openTsharkEngine, type TsharkEngineOptions } from '../../../../src/engines/tshark/engine.ts'
-import { PARTS, PARTS_FROM_BYTES } from '../../../../src/engines/tshark/parts.ts'
+import { PARTS_FROM_BYTES } from '../../../../src/engines/tshark/parts.ts'
 import type { Engine } from '../../../../stages/ports.ts'
 import { accountBalances } from '../../../../state/capture.ts'
 import { PipelineError } from '../../../../state/errors.ts'
@@ -105,11 +105,13 @@ describe('a capture in parts', () => {
   )
 })
 
-async function poisoned(words: string, options: TsharkEngineOptions = {}) {
+/** 300 questions of as many hosts, and a flow of five datagrams of which the middle one says `words`. */
+async function poisoned(words: string | string[], options: TsharkEngineOptions = {}) {
+  const bad = [words].flat()
   const path = await captureOf(join(await scratch(), 'poisoned.pcap'), [
     ...questions(300),
     says('10.9.9.9', 'good day', 1),
-    says('10.9.9.9', words, 2),
+    ...bad.map((each, n) => says('10.9.9.9', each, 2 + n / 10)),
     says('10.9.9.9', 'goodbye', 3),
   ])
   const handed: { text: string; packets: number; reason: string }[] = []
@@ -120,7 +122,7 @@ async function poisoned(words: string, options: TsharkEngineOptions = {}) {
       let [text, packets] = ['', 0]
       await readCapture(file, {
         onPacket({ buffer, offset, capLen }) {
-          text += buffer.toString('latin1', offset, offset + capLen)
+          text += buffer.toString('latin1', offset + 28, offset + capLen)
           packets++
         },
       })
@@ -128,38 +130,66 @@ async function poisoned(words: string, options: TsharkEngineOptions = {}) {
     },
     ...options,
   })
-  return { result, conn: lines['conn.ndjson']?.map((line) => JSON.parse(line)) ?? [], handed }
+  const conn = lines['conn.ndjson']?.map((line) => JSON.parse(line)) ?? []
+  expect(accountBalances(result.packets)).toBe(true)
+  expect(result.packets.inFile).toBe(302 + bad.length)
+  return { result, conn, handed, flow: conn.filter((row) => row['id.orig_h'] === '10.9.9.9') }
 }
 
-describe('a capture that no worker can take', { timeout: 120_000 }, () => {
+describe('a capture that no worker can take', { timeout: 180_000 }, () => {
+  const small = { memoryBytes: 256 << 20 }
   it.each([
     ['stands still', 'STAND STILL', 'the dissection stood still', { silenceMs: 3000 }],
-    ['outgrows its memory', 'EAT MEMORY', 'more than 64 MB of memory', { memoryBytes: 64 << 20 }],
-  ])(
-    'loses only the hosts on which a worker %s: they are handed out, and counted',
-    async (_, words, why, options) => {
-      // As a whole first, then in parts, then in ever fewer of them.
-      const { result, conn, handed } = await poisoned(words, options)
-      expect(handed).toEqual([
-        {
-          text: expect.stringContaining(words),
-          packets: result.packets.skipped.poison,
-          reason: expect.stringContaining(why),
-        },
-      ])
-      expect(handed[0]?.text).toContain('goodbye')
-      expect(accountBalances(result.packets)).toBe(true)
-      expect(result.packets.inFile).toBe(303)
-      // A part holds what hashing brings together: the hosts of one in so many.
-      expect(result.packets.skipped.poison).toBeLessThan(3 + (300 / PARTS) * 4)
-      expect(conn).toHaveLength(result.packets.decoded)
-      expect(conn.filter((row) => row['id.orig_h'] === '10.9.9.9')).toEqual([])
-      expect(result.warnings.join()).toMatch(/\d+ packets set aside: /)
-    },
-    180_000,
-  )
+    ['fills its heap', 'EAT MEMORY', 'more than 256 MB of memory', small],
+    ['takes memory beside its heap', 'EAT BUFFERS', 'more than 256 MB of memory', small],
+    ['ends by itself', 'GO AWAY', 'exit code 7', {}],
+    ['aborts', 'ABORT', 'SIGABRT', {}],
+    ['is killed', 'KILLED', 'SIGSEGV', {}],
+    ['throws what nobody has foreseen', 'THROW UP', 'nobody has foreseen this', {}],
+  ])('loses only the packet on which a worker %s: it is handed out, and counted', async (_, words, why, options) => {
+    for (const partsFromBytes of [0, 1e9]) {
+      const { result, conn, handed, flow } = await poisoned(words, { ...options, partsFromBytes })
+      expect(handed).toEqual([{ text: words, packets: 1, reason: expect.stringContaining(why) }])
+      expect(result.packets).toMatchObject({ decoded: 302, skipped: { poison: 1 } })
+      expect(conn).toHaveLength(301)
+      // The rest of its flow is one flow still.
+      expect(flow).toMatchObject([{ orig_pkts: 2, duration: 2 }])
+      expect(result.warnings).toEqual([expect.stringMatching(/^1 packet set aside: /)])
+    }
+  })
 
-  it('is handed on as a failure when a worker ends by itself: that is a bug, not the capture', async () => {
-    await expect(poisoned('GO AWAY')).rejects.toMatchObject({ code: 'engine_failed', retryable: true })
+  it('loses several packets that fail in several ways, each a capture of its own', async () => {
+    const words = ['GO AWAY', 'so far so good', 'ABORT', 'THROW UP']
+    const { handed, flow, result } = await poisoned(words)
+    expect(handed.map(({ text }) => text)).toEqual(['GO AWAY', 'ABORT', 'THROW UP'])
+    expect(flow).toMatchObject([{ orig_pkts: 3 }])
+    expect(result.packets.skipped).toEqual({ poison: 3 })
+  })
+
+  it('is divided further where no single packet is to blame, by hosts and then by time', async () => {
+    // A hundred of them are too many for a worker, half of them are not.
+    const words = Array.from({ length: 100 }, () => 'BIT BY BIT')
+    const { handed, conn, result } = await poisoned(words, small)
+    expect(handed).toEqual([])
+    expect(result.packets).toMatchObject({ decoded: 402, skipped: {} })
+    const sent = conn.filter((row) => row['id.orig_h'] === '10.9.9.9').map((row) => row.orig_pkts)
+    expect(sent.length).toBeGreaterThan(1)
+    expect(sent.reduce((sum, n) => sum + n, 0)).toBe(102)
+  })
+
+  it('loses only the one packet after which a worker fails, when others are in hand, or none', async () => {
+    const { handed, result, flow } = await poisoned('TRIP THEN FALL')
+    expect(handed).toEqual([
+      { text: 'TRIP THEN FALL', packets: 1, reason: expect.stringContaining('it has tripped before') },
+    ])
+    expect(result.packets).toMatchObject({ decoded: 302, skipped: { poison: 1 } })
+    expect(flow.reduce((sum, { orig_pkts }) => sum + orig_pkts, 0)).toBe(2)
+  })
+
+  it('is set aside as a whole in the end where nearly all of it is poison', async () => {
+    const { handed, result, conn } = await poisoned(Array.from({ length: 200 }, () => 'GO AWAY'))
+    expect(handed.reduce((sum, { packets }) => sum + packets, 0)).toBe(result.packets.skipped.poison)
+    expect(result.packets.skipped.poison).toBeGreaterThanOrEqual(200)
+    expect(conn.length).toBeGreaterThanOrEqual(300)
   })
 })

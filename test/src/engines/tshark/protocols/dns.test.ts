@@ -112,6 +112,92 @@ describe('DNS', () => {
     ])
   })
 
+  it('pairs a response with the query that comes after it', () => {
+    const { flow, rows } = scene({ respPort: 5353 })
+    flow.client(message({ id: 0, flags: 0x8400, answers: [record('host.local', 1, Buffer.from([10, 0, 0, 1]))] }), 5)
+    flow.client(message({ id: 0, flags: 0, questions: [['_http._tcp.local', 12]] }), 6)
+    expect(rows('dns')).toMatchObject([
+      { ts: 5, query: '_http._tcp.local', qtype_name: 'PTR', rcode: 0, AA: true, answers: ['10.0.0.1'] },
+    ])
+    flow.client(message({ id: 0, flags: 0x8400, answers: [record('a.local', 1, Buffer.from([10, 0, 0, 1]))] }), 7).end()
+    expect(rows('dns').slice(1)).toMatchObject([{ ts: 7, query: 'a.local', answers: ['10.0.0.1'] }])
+  })
+
+  it('gives up what waits once there are too many of it', () => {
+    const { flow, rows } = scene()
+    for (let id = 1; id <= 53; id++) flow.client(message({ id, questions: [[`q${id}`, 1]] }), id)
+    expect(rows('dns')).toHaveLength(51)
+    flow.server(message({ id: 2, flags: RESPONSE, questions: [['q2', 1]], answers: [A([1, 2, 3, 4])] }), 60).end()
+    const ofTwo = rows('dns').filter(({ trans_id }) => trans_id === 2)
+    expect(ofTwo.map(({ ts, answers }) => [ts, answers])).toEqual([
+      [2, undefined],
+      [60, ['1.2.3.4']],
+    ])
+  })
+
+  it('names the types of answers that it does not know', () => {
+    const { flow, rows } = scene()
+    const tlsa = record(POINTER, 52, Buffer.from([3, 1, 1, 0xab]))
+    flow.client(message({ questions: [['a.example', 52]] }))
+    flow
+      .server(message({ flags: RESPONSE, questions: [['a.example', 52]], answers: [tlsa], authorities: [tlsa] }))
+      .end()
+    expect(rows('dns')).toMatchObject([{ answers: ['<unknown type=52>'], TTLs: [60] }])
+    expect(rows('weird')).toMatchObject([{ name: 'DNS_RR_unknown_type', addl: '52', source: 'DNS' }])
+  })
+
+  it('reads neither authorities nor additional records, whatever is wrong with them', () => {
+    const { flow, rows } = scene()
+    const empty = record('x.example', 16, Buffer.alloc(0))
+    flow.client(message({ questions: [['a.example', 1]] }))
+    flow
+      .server(
+        message({
+          flags: RESPONSE,
+          questions: [['a.example', 1]],
+          answers: [A([1, 2, 3, 4])],
+          authorities: [empty],
+          additionals: [empty],
+        }),
+      )
+      .end()
+    expect(rows('weird')).toEqual([])
+  })
+
+  it('stops at an address of another length, and at an answer without data', () => {
+    const { flow, rows } = scene()
+    flow.client(message({ questions: [['a.example', 1]] }))
+    const odd = record(POINTER, 1, Buffer.from([1, 2, 3]))
+    flow.server(message({ flags: RESPONSE, questions: [['a.example', 1]], answers: [odd, A([1, 2, 3, 4])] }))
+    flow.client(message({ questions: [['a.example', 1]] }))
+    const none = record(POINTER, 16, Buffer.alloc(0))
+    flow.server(message({ flags: RESPONSE, questions: [['a.example', 1]], answers: [none, A([1, 2, 3, 4])] })).end()
+    expect(rows('dns').map(({ answers }) => answers)).toEqual([undefined, undefined])
+    expect(rows('weird').map((weird) => weird.name)).toEqual(['DNS_RR_bad_length', 'DNS_zero_rdlength'])
+  })
+
+  it('logs the root’s name as an empty query, and never as an answer', () => {
+    const { flow, rows } = scene()
+    flow.client(message({ questions: [['', 2]] }))
+    flow
+      .server(
+        message({
+          flags: RESPONSE,
+          questions: [['', 2]],
+          answers: [record('', 2, name('a.root')), record('', 2, name(''))],
+        }),
+      )
+      .end()
+    expect(rows('dns')).toMatchObject([{ query: '', answers: ['a.root'], TTLs: [60] }])
+  })
+
+  it('takes a message with too many questions for no DNS', () => {
+    const { flow, rows } = scene()
+    flow.client(Buffer.alloc(40, 0x2e)).end()
+    expect(rows('weird')).toMatchObject([{ name: 'DNS_Conn_count_too_large' }])
+    expect(flow.services()).toEqual([])
+  })
+
   it('says of a response without any record that the query was rejected', () => {
     const { flow, rows } = scene()
     flow
@@ -182,8 +268,8 @@ describe('DNS', () => {
   })
 
   it('tells of a record without data', () => {
-    const empty = record(POINTER, 1, Buffer.alloc(0))
-    const parsed = parseDns(message({ flags: RESPONSE, questions: [['a', 1]], answers: [empty] }))
+    const empty = record(POINTER, 16, Buffer.alloc(0))
+    const parsed = parseDns(message({ flags: RESPONSE, questions: [['a', 1]], answers: [empty, empty] }))
     expect(parsed?.weirds).toEqual(['DNS_zero_rdlength'])
   })
 

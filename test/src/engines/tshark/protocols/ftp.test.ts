@@ -60,6 +60,14 @@ describe('FTP', () => {
     ])
   })
 
+  it('takes the last number of the reply to RETR for the size, and none for 0', () => {
+    const { rows, control } = loggedIn()
+    control.client('RETR a\r\n').server('150 Opening 2021.txt (77 bytes).\r\n').server('226 done\r\n')
+    control.client('RETR b\r\n').server('150 Opening.\r\n').server('226 done\r\n')
+    control.client('STOR c\r\n').server('150 Opening (5 bytes).\r\n').server('226 done\r\n').client('QUIT\r\n').end()
+    expect(rows('ftp').map(({ file_size }) => file_size)).toEqual([77, 0, undefined])
+  })
+
   it('knows the other ways to announce a data channel', () => {
     const { rows, control } = loggedIn()
     control

@@ -30,6 +30,12 @@ function drip(side: PlayedFlow['client'], bytes: string | Buffer, size: number) 
 const HTML = '<html><body>hello, hello, hello</body></html>'
 
 describe('HTTP', () => {
+  it('does not look at requests where the server has begun with something else', () => {
+    const { flow, rows } = scene()
+    flow.server('SSH-2.0-b\r\n').client('SSH-2.0-a\r\n').end()
+    expect([rows('weird'), rows('http'), flow.services()]).toEqual([[], [], ['ssh']])
+  })
+
   it('logs a request with its response, in the order of Zeek’s columns', () => {
     const { flow, rows } = scene()
     flow.client(
@@ -221,6 +227,46 @@ describe('HTTP', () => {
     const { flow, rows } = scene({ respPort: 9999 })
     flow.client(request('/odd')).server(response('x')).end()
     expect(rows('http')).toMatchObject([{ uri: '/odd' }])
+  })
+
+  it.each([
+    ['OPTIONS rtsp://cam/ RTSP/1.0\r\n\r\n', '', 1],
+    ['PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', '\0\0\x12\x04\0\0\0\0\0', 0],
+    ['UNHEARD / HTTP/1.1\r\n\r\n', 'HTTP/1.1 501 No\r\nContent-Length: 0\r\n\r\n', 1],
+    ['get / HTTP/1.1\r\n\r\n', '', 0],
+  ])('takes %j on any port for a request if its method is known or HTTP answers', (asked, answered, count) => {
+    const { flow, rows } = scene({ respPort: 4711 })
+    flow.client(asked).server(Buffer.from(answered, 'latin1')).end()
+    expect(rows('http')).toHaveLength(count)
+  })
+
+  it.each([
+    ['/%41%u0042%u4143', '/ABAC', []],
+    ['/%%41', '/A', ['double_%_in_URI']],
+    ['/%zz', '/%zz', ['unescaped_%_in_URI']],
+    ['/%', '/%', ['illegal_%_at_end_of_URI']],
+    ['/%%', '/%%', ['partial_escape_at_end_of_URI']],
+    ['/%4', '/%4', ['partial_escape_at_end_of_URI']],
+  ])('reads the URI %j as %j and tells what is wrong with its escapes', (said, read, weirds) => {
+    const { flow, rows } = scene()
+    flow.client(request(said)).server(response('')).end()
+    expect(rows('http')).toMatchObject([{ uri: read }])
+    expect(rows('weird').map(({ name }) => name)).toEqual(weirds)
+  })
+
+  it('takes any method of three letters or more without a version for HTTP/0.9', () => {
+    const { flow, rows } = scene()
+    flow.client('HELLO you\r\n').end()
+    expect(rows('http')).toMatchObject([{ method: 'HELLO', uri: 'you' }])
+    const short = scene()
+    short.flow.client('bc abc\r\n').end()
+    expect(short.rows('http')).toEqual([])
+  })
+
+  it('tells that one side changes its version', () => {
+    const { flow, rows } = scene()
+    flow.client(request()).server(response('')).client('GET / HTTP/1.0\r\n\r\n').server(response('')).end()
+    expect(rows('weird').map(({ name }) => name)).toEqual(['HTTP_version_mismatch'])
   })
 
   it('logs requests that were never answered', () => {

@@ -20,10 +20,11 @@ const ASKED = {
 }
 
 describe('Kerberos', () => {
-  it('logs a request for a ticket-granting ticket with its reply', () => {
+  it('logs a request for a ticket with its reply, whose ticket names the service', () => {
     const { flow, rows } = udp()
     flow.client(asRequest(), 10).server(kdcReply()).end()
-    expect(rows('kerberos')).toEqual([{ ts: 10, ...ASKED, success: true, cipher: 'aes256-cts-hmac-sha1-96' }])
+    const granted = { service: 'ldap/dc1', success: true, cipher: 'aes256-cts-hmac-sha1-96' }
+    expect(rows('kerberos')).toEqual([{ ts: 10, ...ASKED, ...granted }])
     expect(flow.services()).toEqual(['krb'])
   })
 
@@ -42,6 +43,18 @@ describe('Kerberos', () => {
     const { flow, rows } = udp()
     flow.client(asRequest(), 10).server(kerberosError(24)).end()
     expect(rows('kerberos')).toEqual([{ ts: 10, ...ASKED, success: false, error_msg: 'KDC_ERR_PREAUTH_FAILED' }])
+  })
+
+  it('gives the text of an error where it has one', () => {
+    const { flow, rows } = udp()
+    flow.client(asRequest(), 10).server(kerberosError(6, 'CLIENT_NOT_FOUND')).end()
+    expect(rows('kerberos')).toEqual([{ ts: 10, ...ASKED, success: false, error_msg: 'CLIENT_NOT_FOUND' }])
+  })
+
+  it('gives no message for an error without a text whose number it does not know', () => {
+    const { flow, rows } = udp()
+    flow.client(asRequest(), 10).server(kerberosError(199)).end()
+    expect(rows('kerberos')).toEqual([{ ts: 10, ...ASKED, success: false }])
   })
 
   it('logs an error that came without a request', () => {

@@ -83,6 +83,31 @@ describe('PostgreSQL', () => {
     ])
   })
 
+  it('tells of a session that is refused after its login', () => {
+    const { flow, rows } = stage([postgresql])
+    flow(PORT)
+      .client(STARTUP, 1)
+      .server(Buffer.concat([authentication(0), notice('E')]), 2)
+      .end()
+    expect(rows('postgresql')).toEqual([
+      { ts: 1, ...WHO, frontend: 'startup', backend: 'auth_ok,error', backend_arg: NOTICE, success: false },
+    ])
+  })
+
+  it('counts the rows of what is not read, and what a failed transaction does is no success', () => {
+    const { flow, rows } = stage([postgresql])
+    const session = flow(PORT)
+      .client(STARTUP, 1)
+      .server(Buffer.concat([authentication(0), READY]), 2)
+    session.client(typed('P', '\0SELECT 1\0\0\0'), 3).server(Buffer.concat([typed('1'), ROW, ROW, READY]), 4)
+    session.client(typed('P', '\0BEGIN\0\0\0'), 5).server(Buffer.concat([typed('1'), READY]), 6)
+    session.client(query('SELECT 2'), 7).server(typed('Z', 'E'), 8).end()
+    expect(rows('postgresql').slice(1)).toEqual([
+      { ts: 4, ...WHO, success: true, rows: 2 },
+      { ts: 7, ...WHO, frontend: 'simple_query', frontend_arg: 'SELECT 2', success: false, rows: 0 },
+    ])
+  })
+
   it('goes on in the clear when TLS is refused, and hands over when it is granted', () => {
     const seen: string[] = []
     const ssl: Protocol = {

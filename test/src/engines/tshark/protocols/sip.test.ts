@@ -82,6 +82,46 @@ describe('SIP', () => {
     expect(rows('sip')[1]).not.toHaveProperty('status_code')
   })
 
+  it('writes once more at the end what had no final response', () => {
+    const { flow, rows } = stage([sip])
+    flow(UDP).client(INVITE, 1).server(answer('100 Trying'), 2).end()
+    expect(rows('sip')).toMatchObject([
+      { ts: 1, status_code: 100 },
+      { ts: 1, status_code: 100 },
+    ])
+  })
+
+  it('reads compact names, the date of a request alone, and tells of a method that it does not know', () => {
+    const { flow, rows } = stage([sip])
+    const request = message(
+      'PUBLISH sip:a SIP/2.0',
+      'v: SIP/2.0/UDP h;branch=z9',
+      'f: sip:a; tag=1',
+      't: sip:b',
+      's: hi',
+      'l: 0',
+    )
+    flow(UDP)
+      .client(request, 1)
+      .server(message('SIP/2.0 200 OK', 'Date: Thu', 'c: text/plain', 'f: sip:a;tag=1', 'l: 7'), 2)
+      .end()
+    expect(rows('sip')).toMatchObject([
+      {
+        method: 'PUBLISH',
+        request_from: 'sip:a',
+        request_to: 'sip:b',
+        subject: 'hi',
+        request_path: ['SIP/2.0/UDP h'],
+        request_body_len: 0,
+        response_from: 'sip:a',
+        response_body_len: 7,
+        content_type: 'text/plain',
+      },
+    ])
+    expect(rows('sip')[0]).not.toHaveProperty('date')
+    expect(rows('weird')).toMatchObject([{ name: 'unknown_SIP_method', addl: 'PUBLISH' }])
+  })
+
   it('is no service before it was answered, and tells of junk in front of a request', () => {
     const { flow, rows } = stage([sip])
     const call = flow(UDP).client('\0\0').client(message('REGISTER sip:example.com SIP/2.0')).end()

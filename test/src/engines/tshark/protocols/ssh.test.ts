@@ -42,14 +42,14 @@ const SERVER = [
 const HOST_KEY = Buffer.from('host key blob')
 const NEWKEYS = packet(Buffer.from([21]))
 
-function handshake(options = {}) {
+function handshake(options = {}, compression = 'none') {
   const theStage = stage([ssh])
   const flow = theStage.flow({ respPort: 22, ...options })
   flow
     .client('SSH-2.0-OpenSSH_9.6\r\n', 5)
     .server('SSH-2.0-OpenSSH_9.2 Debian\r\n')
-    .client(kexinit(CLIENT))
-    .server(kexinit(SERVER))
+    .client(kexinit(CLIENT.with(6, compression).with(7, compression)))
+    .server(kexinit(SERVER.with(6, compression).with(7, compression)))
   flow.client(packet(Buffer.concat([Buffer.from([30]), text('e')])))
   flow
     .server(packet(Buffer.concat([Buffer.from([31]), text(HOST_KEY), text('f'), text('signature')])))
@@ -82,6 +82,7 @@ describe('SSH', () => {
 
   it('tells from the sizes of the answers how often a password was tried, and that it was right in the end', () => {
     const { flow, rows } = handshake()
+    flow.client(Buffer.alloc(64))
     for (const size of [48, 80, 80, 80, 32]) flow.server(Buffer.alloc(size))
     flow.end()
     expect(rows('ssh')).toMatchObject([{ auth_success: true, auth_attempts: 3 }])
@@ -89,9 +90,58 @@ describe('SSH', () => {
 
   it('tells that all tries failed', () => {
     const { flow, rows } = handshake()
+    flow.client(Buffer.alloc(64))
     for (const size of [48, 80, 80]) flow.server(Buffer.alloc(size))
     flow.end()
     expect(rows('ssh')).toMatchObject([{ auth_success: false, auth_attempts: 1 }])
+  })
+
+  it('counts neither what the server says unasked nor its banner', () => {
+    const { flow, rows } = handshake()
+    flow.server(Buffer.alloc(200)).client(Buffer.alloc(64))
+    for (const size of [48, 1000, 80, 32]) flow.server(Buffer.alloc(size))
+    flow.end()
+    expect(rows('ssh')).toMatchObject([{ auth_success: true, auth_attempts: 1 }])
+  })
+
+  it('takes what comes behind the keys in the same segment for encrypted', () => {
+    const theStage = stage([ssh])
+    const flow = theStage.flow({ respPort: 22 }).client('SSH-2.0-a\r\n').server('SSH-2.0-b\r\n')
+    flow.client(kexinit(CLIENT)).server(kexinit(SERVER)).server(NEWKEYS)
+    flow.client(Buffer.concat([NEWKEYS, Buffer.alloc(64)]))
+    for (const size of [48, 80, 32]) flow.server(Buffer.alloc(size))
+    flow.end()
+    expect(theStage.rows('ssh')).toMatchObject([{ auth_success: true, auth_attempts: 1 }])
+  })
+
+  it('tells nothing of attempts where the sizes are those of compressed messages, or one is missing', () => {
+    const compressed = handshake({}, 'zlib@openssh.com')
+    compressed.flow.client(Buffer.alloc(64))
+    for (const size of [48, 80, 32]) compressed.flow.server(Buffer.alloc(size))
+    compressed.flow.end()
+    expect(compressed.rows('ssh')[0]).not.toHaveProperty('auth_success')
+    const gapped = handshake()
+    gapped.flow.client(Buffer.alloc(64)).server(Buffer.alloc(48)).gap(true, 10)
+    gapped.flow.server(Buffer.alloc(80)).server(Buffer.alloc(32)).end()
+    expect(gapped.rows('ssh')).toMatchObject([{ auth_attempts: 0 }])
+  })
+
+  it('is no SSH where the client says something else first', () => {
+    const theStage = stage([ssh])
+    theStage.flow({ respPort: 22 }).client('GET / HTTP/1.1\r\n\r\n').server('SSH-2.0-b\r\n').end()
+    expect(theStage.rows('ssh')).toEqual([])
+  })
+
+  it('logs a banner that nobody answered, and versions that do not fit', () => {
+    const theStage = stage([ssh])
+    theStage.flow({ respPort: 22 }).server('SSH-2.0-b\r\n', 3).end()
+    const flow = theStage.flow({ respPort: 22 }).server('SSH-2.0-b\r\n').client('SSH-1.5-a\r\n').end()
+    expect(theStage.rows('ssh')).toEqual([
+      { ts: 3, auth_attempts: 0, server: 'SSH-2.0-b' },
+      { ts: 1, auth_attempts: 0, server: 'SSH-2.0-b', client: 'SSH-1.5-a' },
+    ])
+    expect(theStage.rows('weird')).toMatchObject([{ name: 'SSH_version_mismatch', addl: 'SSH-2.0-b vs SSH-1.5-a' }])
+    expect(flow.services()).toEqual([])
   })
 
   it('says in which direction it crosses the border of the local network', () => {

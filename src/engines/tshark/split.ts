@@ -1,0 +1,45 @@
+/**
+ * A large capture into its parts, one file each (spool.ts), in one pass. In: the capture. Out: the files, and what the
+ * reader says of the capture.
+ */
+
+import { join } from 'node:path'
+import type { PacketAccount } from '../../../state/capture.ts'
+import { readCapture } from '../../capture/reader.ts'
+import { finestOf } from './parts.ts'
+import type { CaptureEnd, OnProgress } from './pass.ts'
+import { createSpools, type SpooledPart } from './spool.ts'
+
+export interface SplitRequest {
+  capturePath: string
+  /** Exists; nothing else of the same name is in it. */
+  dir: string
+  /** A power of two. */
+  parts: number
+}
+
+export interface SplitResult {
+  account: Omit<PacketAccount, 'decoded'>
+  parts: SpooledPart[]
+  /** Absent without packets. */
+  end?: CaptureEnd
+}
+
+export async function runSplit(
+  { capturePath, dir, parts }: SplitRequest,
+  onProgress?: OnProgress,
+): Promise<SplitResult> {
+  const spools = createSpools(parts, (part) => join(dir, `part-${part}`))
+  let end: CaptureEnd | undefined
+  const { account } = await readCapture(capturePath, {
+    onPacket(packet) {
+      const bucket = finestOf(packet)
+      spools.packet(packet, bucket & (parts - 1), bucket)
+      end ??= { seconds: 0, nanos: 0 }
+      end.seconds = packet.seconds
+      end.nanos = packet.nanos
+    },
+    onWindow: onProgress,
+  })
+  return { account, parts: spools.close(), ...(end === undefined ? {} : { end }) }
+}
