@@ -5,8 +5,10 @@
  * another host for anything: fonts and icons are among them. Browsers of the last two years are meant.
  */
 
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { build } from 'vite'
 
 const root = fileURLToPath(new URL('../../src/ui', import.meta.url))
@@ -30,3 +32,11 @@ await build({
     chunkSizeWarningLimit: 1000,
   },
 })
+
+// Compressed once here rather than at each request; fonts are so already.
+for (const name of readdirSync(outDir, { recursive: true })) {
+  if (!/\.(js|css|html|svg)$/.test(name)) continue
+  const content = readFileSync(join(outDir, name))
+  writeFileSync(join(outDir, `${name}.br`), brotliCompressSync(content))
+  writeFileSync(join(outDir, `${name}.gz`), gzipSync(content, { level: 9 }))
+}
