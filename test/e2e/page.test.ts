@@ -25,7 +25,7 @@ interface Served {
 
 /** The service as `npm start` runs it; its first words tell where the pages are. */
 async function serve(settings: Record<string, string> = {}): Promise<Served> {
-  const home = makeHome({ HTTP_PORT: '0', DISK_FLOOR_MB: '0', FLUSH_INTERVAL_SECONDS: '1', ...settings })
+  const home = makeHome({ HTTP_ENABLED: 'true', DISK_FLOOR_MB: '0', FLUSH_INTERVAL_SECONDS: '1', ...settings })
   const child = home.start('run')
   let told = ''
   const origin = await new Promise<string>((resolve, reject) => {
