@@ -1,8 +1,8 @@
 /** A real browser for the pages: Debian's chromium, driven over its own protocol. Nothing is downloaded for it. */
 
-import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import axe from 'axe-core'
 import { type Browser, chromium, type Page } from 'playwright-core'
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome']
@@ -56,11 +56,9 @@ function isOfBrowser({ url, lineNumber }: { url: string; lineNumber: number }): 
   return lineNumber === 0 && !url.endsWith('.js')
 }
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-
 /** What axe-core finds serious or critical on the page as it is, a line each. */
 export async function seriousFaults(page: Page): Promise<string[]> {
-  await page.evaluate(AXE)
+  await page.evaluate(axe.source)
   const { violations } = (await page.evaluate('axe.run()')) as {
     violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[]
   }

@@ -47,6 +47,10 @@ export function SqlPage() {
   useEffect(() => {
     if (inLink !== '') setText(inLink)
   }, [inLink])
+  const ranSql = running.run?.sql
+  useEffect(() => {
+    if (ranSql !== undefined && inLink === '') setText((old) => (old === '' ? ranSql : old))
+  }, [ranSql, inLink])
   const view = params.get('view') === 'chart' ? 'chart' : 'table'
 
   const run = async () => {
@@ -228,7 +232,7 @@ function ResultTable({ running, run }: { running: Running; run: SqlRun }) {
         return {
           id: `${i} ${name}`,
           title: <span title={type}>{name}</span>,
-          width: Math.min(isNarrow ? 260 : 420, Math.max(80, sample * (numeric ? 8 : 7.4) + 28)),
+          width: Math.min(isNarrow ? 240 : 320, Math.max(80, sample * (numeric ? 8 : 7.4) + 28)),
           grows: i === (columns?.length ?? 0) - 1,
           numeric,
           cell: (row) => cellOf(row[i], type),

@@ -8,7 +8,7 @@ import { useChangeParams, useParams } from '../lib/router.tsx'
 import { colourOf, useIsDark } from '../lib/theme.ts'
 import { Empty } from './basics.tsx'
 import { colourOfSeries } from './colours.ts'
-import { Dot } from './time-bars.tsx'
+import { Dot, timeLabels } from './time-bars.tsx'
 
 interface ResultChartProps {
   columns: readonly { name: string; type: string }[]
@@ -159,7 +159,10 @@ function OverChart({
         height: HEIGHT,
         tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'UTC'),
         scales: { x: { time: isTime } },
-        axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map(formatShort) }],
+        axes: [
+          isTime ? { ...axis, values: timeLabels, space: 100 } : axis,
+          { ...axis, size: 56, values: (_, ticks) => ticks.map(formatShort) },
+        ],
         legend: { show: false },
         cursor: { drag: { x: true, y: false } },
         series: [

@@ -86,7 +86,7 @@ export function TimeBars({ answer, height = 168, onRange, colour = colourOfType 
         padding: [8, 4, 0, 0],
         cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
         scales: {
-          x: { range: (_, min, max) => [min, max + intervalSeconds] },
+          x: { range: () => [stack.times[0] ?? 0, (stack.times.at(-1) ?? 0) + intervalSeconds] },
           y: { range: (_, _min, max) => [0, Math.max(1, max * 1.05)] },
         },
         axes: [
@@ -192,13 +192,13 @@ function ceilTo(seconds: number, step: number): number {
 }
 
 /** The date where it changes, the time where there is one. */
-function timeLabels(_: uPlot, ticks: number[], _axis: number, _space: number, step: number): string[] {
+export function timeLabels(_: uPlot, ticks: number[], _axis: number, _space: number, step: number): string[] {
   let day = ''
   return ticks.map((seconds) => {
     const iso = isoOf(seconds)
     const date = iso.slice(0, 10)
     if (step >= 86_400) return date
-    const time = iso.slice(11, step < 60 ? 19 : 16)
+    const time = iso.slice(11, step < 1 ? 23 : step < 60 ? 19 : 16)
     const label = date === day ? time : `${time}\n${date}`
     day = date
     return label
