@@ -19,6 +19,7 @@ import { compile, isCompiled } from './bootstrap/compile.mjs'
 import { ensureEngine } from './bootstrap/engine.mjs'
 import { withLock } from './bootstrap/lock.mjs'
 import { arePackagesInstalled, findRuntime, installPackages } from './bootstrap/packages.mjs'
+import { buildPage, isPageBuilt } from './bootstrap/page.mjs'
 import { SetupError, say } from './bootstrap/say.mjs'
 import { ensureTestTools } from './bootstrap/test-tools.mjs'
 import { runTests } from './bootstrap/tests.mjs'
@@ -33,11 +34,12 @@ async function setUp() {
   await withLock(root, async () => {
     if (!arePackagesInstalled(root)) await installPackages(root)
     if (!isCompiled(root)) await compile(root)
+    if (!isPageBuilt(root)) await buildPage(root)
   })
 }
 
 function isReady() {
-  return arePackagesInstalled(root) && isCompiled(root)
+  return arePackagesInstalled(root) && isCompiled(root) && isPageBuilt(root)
 }
 
 async function start(args) {

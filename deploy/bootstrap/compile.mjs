@@ -8,7 +8,9 @@ import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { runTool } from './child.mjs'
+import { filesBelow } from './files.mjs'
 import { findRuntime } from './packages.mjs'
+import { PAGE_FOLDER } from './page.mjs'
 import { SetupError, say, secondsSince } from './say.mjs'
 
 const FOLDERS = ['src', 'stages', 'state']
@@ -78,15 +80,9 @@ function sourcesKey(root) {
 }
 
 function sourceFiles(root) {
-  return FOLDERS.flatMap((folder) => filesBelow(root, folder)).sort()
-}
-
-function filesBelow(root, folder) {
-  return readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
-    const path = `${folder}/${entry.name}`
-    if (entry.isDirectory()) return filesBelow(root, path)
-    return entry.isFile() ? [path] : []
-  })
+  const files = FOLDERS.flatMap((folder) => filesBelow(root, folder)).sort()
+  // The pages are built by themselves: page.mjs.
+  return files.filter((path) => !path.startsWith(`${PAGE_FOLDER}/`))
 }
 
 function clear(root, paths) {

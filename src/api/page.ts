@@ -13,7 +13,7 @@ export function builtPage(): string {
   return here.includes('/dist/') ? join(here, '../../ui') : join(here, '../../dist/ui')
 }
 
-const HASHED = /[.-][\w-]{8,}\.(js|css|woff2?|svg|png|webp|ico|map|wasm)$/
+const HASHED = /[.-][\w-]{8,}\.(js|css|woff2?|svg|png|webp|ico|map|wasm)(\.br|\.gz)?$/
 
 /** Routes come first; what is no file of the page is one of its places, and gets the page. */
 export async function servePage(app: FastifyInstance, root: string): Promise<void> {
@@ -21,6 +21,7 @@ export async function servePage(app: FastifyInstance, root: string): Promise<voi
   await app.register(staticFiles, {
     root: hasPage ? root : fileURLToPath(new URL('.', import.meta.url)),
     serve: hasPage,
+    preCompressed: hasPage,
     wildcard: false,
     index: ['index.html'],
     cacheControl: false,

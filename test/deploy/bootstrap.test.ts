@@ -118,6 +118,36 @@ describe('starting from sources', () => {
     expect(await project.run(['start'])).toMatchObject({ code: 0, stderr: '' })
   })
 
+  it('builds the pages once, and again when one of their files has changed', async () => {
+    const page = (word: string) => {
+      project.write(
+        'src/ui/index.html',
+        '<!doctype html><title>a</title><script type="module" src="./main.ts"></script>',
+      )
+      project.write('src/ui/main.ts', `document.title = '${word}'\n`)
+    }
+    const built = () => {
+      const folder = join(project.dir, 'dist/ui/assets')
+      const [script] = readdirSync(folder).filter((name) => name.endsWith('.js'))
+      return readFileSync(join(folder, script as string), 'utf8')
+    }
+    await project.run(['build'])
+    page('first')
+    const first = await project.run(['start'])
+    expect(first.stderr).toMatch(/^setup: building the pages\nsetup: pages built in \d+\.\d s\n$/)
+    expect(built()).toContain('first')
+    expect(await project.run(['start'])).toMatchObject({ code: 0, stderr: '' })
+    page('second')
+    expect((await project.run(['start'])).stderr).not.toContain('compiling')
+    expect(built()).toContain('second')
+    expect(readdirSync(join(project.dir, 'dist/ui/assets')).some((name) => name.endsWith('.js.br'))).toBe(true)
+    project.write('src/ui/main.ts', 'this is ( no script')
+    const broken = await project.run(['start'])
+    expect([broken.code, broken.stdout]).toEqual([1, ''])
+    expect(broken.stderr).toContain('the pages cannot be built')
+    rmSync(join(project.dir, 'src/ui'), { recursive: true })
+  })
+
   it('goes on after a set-up that was killed', async () => {
     rmSync(join(project.dir, 'dist'), { recursive: true })
     const child = project.start(['start'])
