@@ -123,7 +123,8 @@ describe.skipIf(path === undefined)(`the pages${where}`, () => {
 
   it('lead from a figure of the dashboard to the search that explains it', async () => {
     await go('/dashboard')
-    const figure = page.getByRole('link', { name: /www\.sample\.test.*events/ }).last()
+    const panel = page.getByRole('region', { name: 'HTTP hosts' })
+    const figure = panel.getByRole('link', { name: /www\.sample\.test.*events/ })
     const count = Number(/(\d+) events/.exec((await figure.textContent()) ?? '')?.[1])
     await figure.click()
     await heading('Search').waitFor()
@@ -160,6 +161,7 @@ describe.skipIf(path === undefined)(`the pages${where}`, () => {
     const types = page.locator('.tl-type')
     await expect.poll(() => types.count(), { timeout: PATIENCE }).toBeGreaterThanOrEqual(3)
     expect((await types.allTextContents()).map((text) => text.trim()).sort()).toEqual(['conn', 'files', 'http'])
+    await page.getByRole('link', { name: 'Download pcap' }).waitFor()
     const note = await page.getByRole('region', { name: 'Packets' }).first().textContent()
     const packets = Number(/(\d+) packets/.exec(note ?? '')?.[1])
     expect(packets).toBeGreaterThan(5)

@@ -232,8 +232,8 @@ function ResultTable({ running, run }: { running: Running; run: SqlRun }) {
         return {
           id: `${i} ${name}`,
           title: <span title={type}>{name}</span>,
-          width: Math.min(isNarrow ? 240 : 320, Math.max(80, sample * (numeric ? 8 : 7.4) + 28)),
-          grows: i === (columns?.length ?? 0) - 1,
+          width: Math.min(isNarrow ? 240 : 320, Math.max(80, sample * 8 + 32)),
+          grows: !numeric && i === (columns?.length ?? 0) - 1,
           numeric,
           cell: (row) => cellOf(row[i], type),
           text: (row) => (isTimeType(type) && row[i] ? `${formatValue(row[i])} UTC` : formatValue(row[i])),
