@@ -8,6 +8,8 @@
  */
 
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 
 interface CutOff {
@@ -38,11 +40,21 @@ export function cutOff(): Promise<CutOff> {
 
 export async function findCutOff(path = PATH): Promise<CutOff> {
   if (process.platform !== 'linux') return { prefix: [], isOffline: false, endsWithParent: false }
-  const endsWithParent = await works(WITH_PARENT, path)
-  const before = endsWithParent ? WITH_PARENT : []
-  for (const way of OFFLINE)
+  const withParent = located(WITH_PARENT, path)
+  const endsWithParent = await works(withParent, path)
+  const before = endsWithParent ? withParent : []
+  for (const way of OFFLINE.map((each) => located(each, path)))
     if (await works([...before, ...way], path)) return { prefix: [...before, ...way], isOffline: true, endsWithParent }
   return { prefix: before, isOffline: false, endsWithParent }
+}
+
+/** By its full name: the child's own search path need not lead to it. */
+function located([command = '', ...args]: readonly string[], path: string): string[] {
+  const file = path
+    .split(':')
+    .map((dir) => join(dir, command))
+    .find((each) => existsSync(each))
+  return [file ?? command, ...args]
 }
 
 async function works([command = '', ...args]: readonly string[], path: string): Promise<boolean> {
