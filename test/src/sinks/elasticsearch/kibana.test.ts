@@ -96,8 +96,8 @@ describe("Kibana's saved objects", () => {
     const [view] = savedObjects({ prefix: 'lab', pageUrl: 'https://page.example/base/' })
     expect(view?.attributes.title).toBe('lab-*-*')
     const { 'event.id': link, 'network.community_id': flow } = JSON.parse(view?.attributes.fieldFormatMap)
-    expect(link.params.urlTemplate).toBe('https://page.example/base/search?event_id={{value}}')
-    expect(flow.params.urlTemplate).toContain('community_id={{value}}')
+    expect(link.params.urlTemplate).toBe('https://page.example/base/search?where=event_id%20%3D%20{{value}}')
+    expect(flow.params.urlTemplate).toContain('/flow?community={{value}}')
   })
 
   it('lay their panels out without overlap', () => {
