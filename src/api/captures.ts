@@ -1,5 +1,6 @@
 /** Captures: what came, how far it is, its receipt, its packets; forgetting, reprocessing, trying again. */
 
+import { countBy } from '../count-by.ts'
 import '@fastify/static'
 import { mkdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -269,12 +270,6 @@ function describeJob({
 export function isoTime(ms: number): string {
   const date = new Date(ms)
   return Number.isNaN(date.getTime()) ? new Date(0).toISOString() : date.toISOString()
-}
-
-function countBy(values: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const value of values) counts[value] = (counts[value] ?? 0) + 1
-  return counts
 }
 
 function fileNameOf({ name, id }: CaptureRow, format: string): string {

@@ -6,6 +6,7 @@ import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { GroupLag } from '../bus/kafka/lag.ts'
 import { type Config, describeConfig } from '../config.ts'
+import { countBy } from '../count-by.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { receiptText } from './receipt-text.ts'
@@ -154,10 +155,4 @@ export async function showConfig({ json }: Output): Promise<number> {
       ),
     )
   return EXIT.ok
-}
-
-function countBy(values: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {}
-  for (const value of values) counts[value] = (counts[value] ?? 0) + 1
-  return counts
 }
