@@ -6,42 +6,46 @@
  * when `retryable` is set; all others go to quarantine at once.
  */
 
-export type ErrorCode =
+/** Each is told in `docs/failures.md`. */
+export const ERROR_CODES = [
   // captures
-  | 'capture_not_recognized'
-  | 'capture_unreadable'
-  | 'capture_too_large'
-  | 'capture_changed'
-  | 'capture_unknown'
+  'capture_not_recognized',
+  'capture_unreadable',
+  'capture_too_large',
+  'capture_changed',
+  'capture_unknown',
   // engines
-  | 'engine_missing'
-  | 'engine_failed'
-  | 'engine_timeout'
-  | 'engine_memory'
+  'engine_missing',
+  'engine_failed',
+  'engine_timeout',
+  'engine_memory',
   // hand-offs and files between stages
-  | 'artifact_missing'
-  | 'artifact_damaged'
-  | 'lease_lost'
+  'artifact_missing',
+  'artifact_damaged',
+  'lease_lost',
   // sinks
-  | 'sink_unavailable'
+  'sink_unavailable',
   // a server behind a sink takes nothing now: waited for as long as it takes
-  | 'sink_down'
-  | 'sink_rejected'
-  | 'events_unbalanced'
+  'sink_down',
+  'sink_rejected',
+  'events_unbalanced',
   // the bus
-  | 'bus_unavailable'
-  | 'bus_refused'
+  'bus_unavailable',
+  'bus_refused',
   // host
-  | 'disk_full'
-  | 'io'
+  'disk_full',
+  'io',
   // configuration and commands
-  | 'config_invalid'
-  | 'rules_invalid'
-  | 'query_refused'
-  | 'query_failed'
-  | 'usage'
-  | 'ledger_damaged'
-  | 'stopped'
+  'config_invalid',
+  'rules_invalid',
+  'query_refused',
+  'query_failed',
+  'usage',
+  'ledger_damaged',
+  'stopped',
+] as const
+
+export type ErrorCode = (typeof ERROR_CODES)[number]
 
 export interface ErrorOptions {
   /** Trying again later may succeed (default false). */

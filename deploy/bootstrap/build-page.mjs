@@ -1,7 +1,8 @@
 /**
  * Builds the page: node deploy/bootstrap/build-page.mjs <folder of the result>
  *
- * In, src/ui; out, its files with a hash in each name, by which a browser may keep them for good. Nothing in them asks
+ * In, src/ui; out, its files with a hash in each name, by which a browser may keep them for good, and the documentation
+ * under help/. Nothing in them asks
  * another host for anything: fonts and icons are among them. Browsers of the last two years are meant.
  */
 
@@ -10,6 +11,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { build } from 'vite'
+import { buildSite } from '../docs/site.mjs'
 
 const root = fileURLToPath(new URL('../../src/ui', import.meta.url))
 const outDir = resolve(process.argv[2] ?? join(root, '../../dist/ui'))
@@ -32,6 +34,8 @@ await build({
     chunkSizeWarningLimit: 1000,
   },
 })
+
+buildSite(join(root, '../..'), join(outDir, 'help'))
 
 // Compressed once here rather than at each request; fonts are so already.
 for (const name of readdirSync(outDir, { recursive: true })) {

@@ -1,5 +1,5 @@
 /**
- * dist/ui: in, the sources under src/ui; out, the built page that the service serves. Built aside and moved into place
+ * dist/ui: in, the sources under src/ui and docs/; out, the built pages that the service serves. Built aside and moved into place
  * when whole; the stamp holds a digest of all that went in, so that a second start builds nothing.
  */
 
@@ -13,7 +13,15 @@ import { SetupError, say, secondsSince } from './say.mjs'
 
 export const PAGE_FOLDER = 'src/ui'
 /** The contract gives types alone, of which nothing is left in what is built. */
-const INPUTS = ['package-lock.json', 'deploy/bootstrap/build-page.mjs', 'tsconfig.json']
+const INPUTS = [
+  'package-lock.json',
+  'deploy/bootstrap/build-page.mjs',
+  'tsconfig.json',
+  'README.md',
+  'CONTRIBUTING.md',
+  'CHANGELOG.md',
+]
+const INPUT_FOLDERS = [PAGE_FOLDER, 'docs', 'deploy/docs']
 
 const stampPath = (root) => join(root, 'dist', '.page')
 
@@ -51,7 +59,7 @@ export async function buildPage(root) {
 
 function pageKey(root) {
   const hash = createHash('sha256')
-  for (const file of [...INPUTS, ...filesBelow(root, PAGE_FOLDER).sort()]) {
+  for (const file of [...INPUTS, ...INPUT_FOLDERS.flatMap((folder) => filesBelow(root, folder).sort())]) {
     const content = readFileSync(join(root, file))
     hash.update(`${file}\0${content.length}\0`).update(content)
   }

@@ -245,6 +245,8 @@ export const column = z.object({
   layer: z.enum(['identity', 'normalized', 'enriched', 'watch', 'raw', 'partition']),
   /** Zeek's name of the field that it holds. */
   zeek: z.string().nullable(),
+  /** What it means, in a few words. */
+  meaning: z.string().nullable(),
 })
 export type Column = z.infer<typeof column>
 
@@ -534,7 +536,13 @@ export const exportQuery = z.object({
 })
 
 export const sqlSchema = z.object({
-  tables: z.array(z.object({ name: z.string(), rows: count.nullable(), columns: z.array(answerColumn) })),
+  tables: z.array(
+    z.object({
+      name: z.string(),
+      rows: count.nullable(),
+      columns: z.array(answerColumn.extend({ meaning: z.string().nullable() })),
+    }),
+  ),
 })
 export type SqlSchema = z.infer<typeof sqlSchema>
 

@@ -10,7 +10,7 @@ export function searchRoutes({ handle }: Routes, search: SearchProcess): void {
   handle('getColumns', async ({ params, signal }) => {
     const columns = await search.ask('columns', { type: params.table }, signal)
     if (columns === null) throw notFound(`there is no table ${params.table}`)
-    const shown = columns.map(({ name, type, layer, zeek }) => ({ name, type, layer, zeek }))
+    const shown = columns.map(({ name, type, layer, zeek, meaning }) => ({ name, type, layer, zeek, meaning }))
     return { table: params.table, columns: shown }
   })
 

@@ -220,16 +220,16 @@ export function sqlRoutes(
     const described = await Promise.all(
       filled.map(async ({ name, rows }) => {
         const columns = (await search.ask('columns', { type: name })) ?? []
-        return { name, rows, columns: columns.map((column) => ({ name: column.name, type: column.type })) }
+        return { name, rows, columns: columns.map(inSchema) }
       }),
     )
     const virtual = Object.entries(PEOPLE_COLUMNS).map(([name, columns]) => ({
       name,
       rows: null,
-      columns: [...columns],
+      columns: columns.map((column) => ({ ...column, meaning: null })),
     }))
     const events = (await search.ask('columns', { type: 'events' })) ?? []
-    const all = { name: 'events', rows: null, columns: events.map(({ name, type }) => ({ name, type })) }
+    const all = { name: 'events', rows: null, columns: events.map(inSchema) }
     return { tables: [...described, all, ...virtual] }
   })
 
@@ -270,6 +270,12 @@ const TYPES = {
 }
 
 /** Where the guard, or DuckDB, points to. */
+const inSchema = ({ name, type, meaning }: { name: string; type: string; meaning: string | null }) => ({
+  name,
+  type,
+  meaning,
+})
+
 function errorOf(error: unknown): NonNullable<SqlRun['error']> {
   const { code, detail } = problemOf(error).problem
   const message = error instanceof PipelineError ? error.message : detail

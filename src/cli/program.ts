@@ -11,14 +11,27 @@ const FORMATS: QueryFormat[] = ['table', 'json', 'csv', 'ndjson', 'parquet']
 
 const json = () => new Option('--json', 'as JSON').default(false)
 
-/** Runs one command and answers the exit code. Modules that a command alone needs are loaded by it. */
+/** Runs one command and answers the exit code. */
 export async function runProgram(args: readonly string[]): Promise<number> {
   let code: number = EXIT.ok
-  const does =
-    <A extends unknown[]>(action: (...args: A) => Promise<number>) =>
-    async (...args: A) => {
-      code = await action(...args)
-    }
+  const program = makeProgram((action) => async (...values) => {
+    code = await action(...values)
+  })
+  try {
+    const { operands, unknown } = program.parseOptions([...args])
+    const isBare = operands.length === 0 && unknown.length === 0
+    await program.parseAsync(isBare ? [...args, 'run'] : args, { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    throw error
+  }
+}
+
+type Does = <A extends unknown[]>(action: (...args: A) => Promise<number>) => (...args: A) => Promise<void>
+
+/** All commands. Modules that one of them alone needs are loaded by it. */
+export function makeProgram(does: Does): Command {
   const program = new Command('pcap-pipeline')
     .description('Drop captures into a folder; every event in them becomes a row.')
     .exitOverride()
@@ -74,10 +87,14 @@ export async function runProgram(args: readonly string[]): Promise<number> {
       ),
     )
   program
-    .command('tables')
-    .description('the log types with their rows, columns and time range')
+    .command('tables [name]')
+    .description('the log types with their rows, columns and time range; of one its columns and what they mean')
     .addOption(json())
-    .action(does(async (options: { json: boolean }) => (await import('./query-commands.ts')).tables(options)))
+    .action(
+      does(async (name: string | undefined, options: { json: boolean }) =>
+        (await import('./query-commands.ts')).tables(name, options),
+      ),
+    )
   program.command('status').description('queues, captures and disk').addOption(json()).action(does(status))
   program.command('captures').description('every capture and how it ended').addOption(json()).action(does(captures))
   program
@@ -136,19 +153,8 @@ export async function runProgram(args: readonly string[]): Promise<number> {
         (await import('./elasticsearch-commands.ts')).backfill(options),
       ),
     )
-
-  try {
-    const { operands, unknown } = program.parseOptions([...args])
-    const isBare = operands.length === 0 && unknown.length === 0
-    await program.parseAsync(isBare ? [...args, 'run'] : args, { from: 'user' })
-    return code
-  } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage
-    throw error
-  }
+  return program
 }
-
-type Does = <A extends unknown[]>(action: (...args: A) => Promise<number>) => (...args: A) => Promise<void>
 
 function addWatchlist(program: Command, does: Does): void {
   const commands = async () => await import('./watchlist-commands.ts')

@@ -1,5 +1,6 @@
-/** The columns of log types, and what each of them holds: in, the rules; out, columns with their layer and Zeek's name. */
+/** The columns of log types, and what each of them holds: in, the rules; out, columns with layer, Zeek's name, meaning. */
 
+import { meaningOf } from '../../stages/upload/rules/meanings.ts'
 import type { Table } from '../../stages/upload/rules/table.ts'
 import { PARTITION_COLUMNS } from '../query/schema.ts'
 
@@ -12,6 +13,8 @@ export interface SearchColumn {
   layer: Layer
   /** Zeek's name of the field that it holds. */
   zeek: string | null
+  /** In a few words. */
+  meaning: string | null
   /** Holds addresses, or a list of them. */
   isAddress: boolean
 }
@@ -30,6 +33,7 @@ export function describeColumns(table: Table, columns: readonly { name: string; 
       type,
       layer: layerOf(table, name, field?.promoted ?? false),
       zeek: field?.raw ?? null,
+      meaning: meaningOf(table, name) ?? null,
       isAddress: field !== undefined && /\baddr\b/.test(field.type),
     }
   })

@@ -160,7 +160,7 @@ function Sidebar({ session, onLogOut, showHelp }: SidebarProps) {
         </div>
         <p className="version">
           {session.user !== null && session.auth === 'accounts' && <span className="cut">{session.user}, </span>}
-          {session.version} · <a href="/api/docs">API</a>
+          {session.version} · <a href="/help/">Help</a> · <a href="/api/docs">API</a>
         </p>
       </div>
     </header>

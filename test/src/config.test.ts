@@ -7,7 +7,7 @@ import { editDistance, isMisspelt, nearestName } from '../../src/config/names.ts
 import { factsOf, settingNames } from '../../src/config/settings.ts'
 import { type ConfigOptions, describeConfig, loadConfig } from '../../src/config.ts'
 import { PipelineError } from '../../state/errors.ts'
-import { envExample, settingsPage } from '../fixtures/settings-pages.ts'
+import { envExample, settingsPage } from '../support/settings-pages.ts'
 
 let cwd: string
 beforeEach(() => {

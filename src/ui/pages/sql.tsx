@@ -348,7 +348,7 @@ function SchemaTree({
                   <button
                     type="button"
                     className="schema-column"
-                    title={`Put ${column.name} into the query`}
+                    title={column.meaning ?? `Put ${column.name} into the query`}
                     onClick={() => insert(column.name)}
                   >
                     <span className="mono cut">{column.name}</span>{' '}
