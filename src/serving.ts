@@ -38,8 +38,7 @@ export async function openPages(
     recover: () => recoverAll(stages, component),
     async engine() {
       const name = engineOf(config)
-      const last = ledger.captures.list().findLast(({ engine }) => engine === name)
-      return { name, version: last?.engineVersion ?? null }
+      return { name, version: ledger.captures.engineVersion(name) }
     },
   })
 }

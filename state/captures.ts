@@ -135,16 +135,48 @@ export function createCaptures(db: Database) {
   }
 
   function list({ state }: { state?: CaptureState } = {}): CaptureRow[] {
+    const where = state === undefined ? '' : 'WHERE state = @state'
     return db
-      .prepare(`SELECT ${COLUMNS} FROM captures WHERE (@state IS NULL OR state = @state) ORDER BY accepted_at, rowid`)
-      .all({ state: state ?? null })
+      .prepare(`SELECT ${COLUMNS} FROM captures ${where} ORDER BY accepted_at, rowid`)
+      .all({ state })
       .map(toCapture)
   }
 
-  function arrivals(captureId?: string): ArrivalRow[] {
+  /** How many captures there are by state, and the bytes of all. */
+  function summary(): { states: Partial<Record<CaptureState, number>>; bytes: number } {
+    const groups = db
+      .prepare(`SELECT state, COUNT(*) AS captures, SUM(bytes) AS bytes FROM captures GROUP BY state`)
+      .all() as { state: CaptureState; captures: number; bytes: number }[]
+    return {
+      states: Object.fromEntries(groups.map(({ state, captures }) => [state, captures])),
+      bytes: groups.reduce((sum, { bytes }) => sum + bytes, 0),
+    }
+  }
+
+  /** In work, ended since, or among the newest; the oldest first. */
+  function current({ since, newest }: { since: number; newest: number }): CaptureRow[] {
     return db
-      .prepare(`SELECT ${ARRIVAL_COLUMNS} FROM arrivals WHERE (@id IS NULL OR capture_id = @id) ORDER BY id`)
-      .all({ id: captureId ?? null }) as ArrivalRow[]
+      .prepare(
+        `SELECT ${COLUMNS} FROM captures WHERE state = 'accepted' OR finished_at IS NULL OR finished_at > @since
+           OR id IN (SELECT id FROM captures ORDER BY accepted_at DESC, rowid DESC LIMIT @newest)
+         ORDER BY accepted_at, rowid`,
+      )
+      .all({ since, newest })
+      .map(toCapture)
+  }
+
+  /** The version of an engine that converted the newest of its captures. */
+  function engineVersion(engine: string): string | null {
+    const query = db.prepare(
+      `SELECT engine_version FROM captures WHERE engine = ? ORDER BY accepted_at DESC, rowid DESC LIMIT 1`,
+    )
+    return (query.pluck().get(engine) as string | null | undefined) ?? null
+  }
+
+  /** Of one capture, or of all. */
+  function arrivals(captureId?: string): ArrivalRow[] {
+    const where = captureId === undefined ? '' : 'WHERE capture_id = @captureId'
+    return db.prepare(`SELECT ${ARRIVAL_COLUMNS} FROM arrivals ${where} ORDER BY id`).all({ captureId }) as ArrivalRow[]
   }
 
   /**
@@ -214,6 +246,9 @@ export function createCaptures(db: Database) {
     setState,
     get,
     list,
+    summary,
+    current,
+    engineVersion,
     arrivals,
     resolve,
     records,

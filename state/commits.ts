@@ -147,6 +147,16 @@ export function createCommits(db: Database) {
       .all() as PublishedFile[]
   }
 
+  /** Of all these files. */
+  function publishedTotals(): { rows: number; bytes: number } {
+    return db
+      .prepare(
+        `SELECT COALESCE(SUM(f.rows), 0) AS rows, COALESCE(SUM(f.bytes), 0) AS bytes
+         FROM commit_files f JOIN commits m ON m.id = f.commit_id WHERE m.state = 'published' AND f.log_type IS NOT NULL`,
+      )
+      .get() as { rows: number; bytes: number }
+  }
+
   /** After a file was rewritten, or removed when it has no rows left. */
   function replaceFile(path: string, { rows, bytes }: { rows: number; bytes: number }): void {
     if (rows === 0) db.prepare(`DELETE FROM commit_files WHERE path = ?`).run(path)
@@ -179,6 +189,7 @@ export function createCommits(db: Database) {
     countsOf,
     filesOf,
     published,
+    publishedTotals,
     replaceFile,
     removeOf,
   }

@@ -10,7 +10,7 @@ import { randomBytes } from 'node:crypto'
 import type { Failure } from './completion.ts'
 import type { Database } from './database.ts'
 import { PipelineError } from './errors.ts'
-import type { Job, JobRow, JobStatus, NewJob, StageName } from './job.ts'
+import { type Job, type JobRow, type JobStatus, type NewJob, STAGE_NAMES, type StageName } from './job.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 
 /** A job that keeps killing its worker is given up after this many deaths: more than any operator restarts. */
@@ -22,6 +22,9 @@ const UNSEEN_MS = 3600_000
 
 /** A commit that is asked for may have been made; one in steps goes by its attempt's lease and a number. */
 const IS_NOT_BEING_COMMITTED = `lease NOT IN (SELECT substr(lease, 1, instr(lease || '-', '-') - 1) FROM prepared WHERE owner <> '')`
+
+/** The index of jobs begins with the stage: a condition on the status alone would read them all, for years of them. */
+const STAGES = STAGE_NAMES.map((name) => `'${name}'`).join(', ')
 
 export interface ClaimOptions {
   stage: StageName
@@ -331,20 +334,22 @@ export function createJobs(db: Database) {
     return row === undefined ? undefined : toRow(row)
   }
 
+  /** What is not asked for is not in the statement: a condition that may be absent would keep the index from being used. */
   function list({ status, captureId }: { status?: JobStatus; captureId?: string } = {}): JobRow[] {
-    return db
-      .prepare(
-        `SELECT * FROM jobs WHERE (@status IS NULL OR status = @status) AND (@captureId IS NULL OR capture_id = @captureId) ORDER BY created_at, rowid`,
-      )
-      .all({ status: status ?? null, captureId: captureId ?? null })
-      .map(toRow)
+    const conditions = [
+      ...(status === undefined ? [] : [`stage IN (${STAGES}) AND status = @status`]),
+      ...(captureId === undefined ? [] : ['capture_id = @captureId']),
+    ]
+    const where = conditions.length === 0 ? '' : `WHERE ${conditions.join(' AND ')}`
+    return db.prepare(`SELECT * FROM jobs ${where} ORDER BY created_at, rowid`).all({ status, captureId }).map(toRow)
   }
 
   /** Jobs per stage and status, with the creation time of the oldest one that waits. */
   function depths(): { stage: StageName; status: JobStatus; jobs: number; oldest: number }[] {
     return db
       .prepare(
-        `SELECT stage, status, COUNT(*) AS jobs, MIN(created_at) AS oldest FROM jobs WHERE status <> 'done' GROUP BY stage, status`,
+        `SELECT stage, status, COUNT(*) AS jobs, MIN(created_at) AS oldest FROM jobs
+         WHERE stage IN (${STAGES}) AND status IN ('ready', 'running', 'sent', 'failed') GROUP BY stage, status`,
       )
       .all() as { stage: StageName; status: JobStatus; jobs: number; oldest: number }[]
   }

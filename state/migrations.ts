@@ -284,4 +284,10 @@ export const migrations: readonly string[] = [
     elapsed_ms REAL
   ) STRICT;
   `,
+
+  // what happened of late, and what failed, without reading years of finished work
+  `
+  CREATE INDEX jobs_by_update ON jobs (updated_at);
+  CREATE INDEX jobs_with_errors ON jobs (stage, updated_at) WHERE error IS NOT NULL;
+  `,
 ]

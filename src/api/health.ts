@@ -73,30 +73,24 @@ export function createHealthView(parts: HealthParts): HealthView {
     const now = stages()
     const { bavail, blocks, bsize } = await statfs(layout.dataDir)
     const { rss, heapUsed } = process.memoryUsage()
-    const captures = ledger.captures.list()
-    const files = ledger.commits.published()
-    const states: Record<string, number> = {}
-    for (const { state } of captures) states[state] = (states[state] ?? 0) + 1
+    const captures = ledger.captures.summary()
+    const dataset = ledger.commits.publishedTotals()
     const disk = {
       freeBytes: bavail * bsize,
       totalBytes: blocks * bsize,
       floorBytes: config.disk.floorBytes,
-      capturesBytes: captures.reduce((sum, { bytes }) => sum + bytes, 0),
-      datasetBytes: files.reduce((sum, { bytes }) => sum + bytes, 0),
+      capturesBytes: captures.bytes,
+      datasetBytes: dataset.bytes,
     }
-    const { failing, degraded } = problemsOf(now, disk, states)
+    const { failing, degraded } = problemsOf(now, disk, captures.states)
     return {
       state: failing.length > 0 ? 'failing' : degraded.length > 0 ? 'degraded' : 'ok',
       problems: [...failing, ...degraded],
       version,
       startedAt,
       stages: now,
-      captures: states,
-      sinks: sinksOf(
-        now,
-        files.reduce((sum, { rows }) => sum + rows, 0),
-        config,
-      ),
+      captures: captures.states,
+      sinks: sinksOf(now, dataset.rows, config),
       bus: { kind: config.bus.kind, counters: busCounters() },
       disk,
       memory: { rssBytes: rss, heapBytes: heapUsed, systemFreeBytes: freemem(), systemTotalBytes: totalmem() },

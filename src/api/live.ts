@@ -163,15 +163,11 @@ export function liveRoutes({ handle }: Routes, { ledger, log, logFile, view, eve
   /** In work, just ended, or newest. */
   function currentCaptures() {
     const since = Date.now() - ENDED_MS
-    const all = ledger.captures.list()
-    const wanted = all.filter(
-      ({ state, finishedAt, id }, i) =>
-        i >= all.length - NEWEST ||
-        finishedAt === null ||
-        finishedAt > since ||
-        state === 'accepted' ||
-        (lastCaptures.has(id) && i >= all.length - 10 * NEWEST),
-    )
+    const found = ledger.captures.current({ since, newest: 10 * NEWEST })
+    const wanted = found.filter(({ state, finishedAt, id }, i) => {
+      const isInWork = state === 'accepted' || finishedAt === null || finishedAt > since
+      return isInWork || i >= found.length - NEWEST || lastCaptures.has(id)
+    })
     return describeCaptures(ledger, wanted.slice(-500))
   }
 

@@ -6,7 +6,6 @@ import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { GroupLag } from '../bus/kafka/lag.ts'
 import { type Config, describeConfig } from '../config.ts'
-import { countBy } from '../count-by.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { receiptText } from './receipt-text.ts'
@@ -34,7 +33,7 @@ export async function status({ json }: Output): Promise<number> {
       oldestMs: waiting === undefined ? null : now - waiting.oldest,
     }
   })
-  const captures = countBy(ledger.captures.list().map(({ state }) => state))
+  const captures = ledger.captures.summary().states
   const { bavail, bsize } = await statfs(layout.dataDir)
   const disk = { freeBytes: bavail * bsize, floorBytes: context.config.disk.floorBytes }
   const bus = await busStatus(context.config)
