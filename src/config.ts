@@ -94,6 +94,8 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       rescanMs: values.RESCAN_INTERVAL_MS,
       polling: values.INBOX_POLLING,
       maxCaptureBytes: values.CAPTURE_MAX_GB * GB,
+      /** Source → microseconds. */
+      clockOffsets: values.CLOCK_OFFSETS,
     },
     convert: {
       engine: values.CONVERT_ENGINE,

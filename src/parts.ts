@@ -60,6 +60,7 @@ export function openParts(config: Config, log: Log): Parts {
     },
     {
       cutGraceMs: config.inbox.stabilityMs * CUT_GRACE_INTERVALS,
+      clockOffsets: config.inbox.clockOffsets,
       convertTimeoutMs: config.convert.timeoutMs,
       linesPerChunk: config.split.linesPerChunk,
       lanes: config.distribute.lanes,

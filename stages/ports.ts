@@ -22,6 +22,8 @@ export interface ConvertRequest {
   capturePath: string
   /** SHA-256 of that file's content, 64 hex digits. */
   captureId: string
+  /** Microseconds to add to the time of each packet: whatever follows from it is told in the corrected time. */
+  clockOffsetUs?: number
   /** An existing, empty directory for the `<log>.ndjson` files. */
   outDir: string
   /** An existing, empty directory for whatever the engine needs on the way; the caller removes it. */

@@ -38,6 +38,8 @@ export interface CaptureRow {
   engineVersion: string | null
   packets: PacketAccount | null
   warnings: string[]
+  /** Microseconds that were added to its clock: what its source's clock lacked when it was accepted. */
+  clockOffsetUs: number
   /** Milliseconds since the epoch. */
   acceptedAt: number
   finishedAt: number | null
@@ -69,6 +71,8 @@ export type ArrivalRow = Required<Pick<Arrival, 'name' | 'source' | 'container' 
 
 export type NewCapture = Pick<CaptureRow, 'id' | 'name' | 'source' | 'format' | 'bytes' | 'path'> & {
   state: 'accepted' | 'empty'
+  /** Absent in what a host of an earlier version tells: none. */
+  clockOffsetUs?: number
 }
 
 export interface Conversion {
@@ -85,7 +89,7 @@ export function isBeingRemoved(state: CaptureState): boolean {
 
 export type Captures = ReturnType<typeof createCaptures>
 
-const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings,
+const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings, clock_offset_us AS clockOffsetUs,
   accepted_at AS acceptedAt, finished_at AS finishedAt`
 
 const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS fileSha256, capture_id AS captureId,
@@ -93,13 +97,13 @@ const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS 
 
 export function createCaptures(db: Database) {
   const insert = db.prepare(`
-    INSERT INTO captures (id, name, source, format, bytes, path, state, accepted_at, finished_at)
-    VALUES (@id, @name, @source, @format, @bytes, @path, @state, @now, IIF(@state = 'empty', @now, NULL))
+    INSERT INTO captures (id, name, source, format, bytes, path, state, clock_offset_us, accepted_at, finished_at)
+    VALUES (@id, @name, @source, @format, @bytes, @path, @state, @clockOffsetUs, @now, IIF(@state = 'empty', @now, NULL))
     ON CONFLICT DO NOTHING`)
 
   /** Answers false when the content is known already. */
   function add(capture: NewCapture, now = Date.now()): boolean {
-    return insert.run({ ...capture, now }).changes === 1
+    return insert.run({ ...capture, clockOffsetUs: capture.clockOffsetUs ?? 0, now }).changes === 1
   }
 
   function addArrival(arrival: Arrival, now = Date.now()): void {
@@ -127,6 +131,11 @@ export function createCaptures(db: Database) {
   function setState(id: string, state: CaptureState, now = Date.now()): void {
     const open = state === 'accepted' || isBeingRemoved(state)
     db.prepare(`UPDATE captures SET state = ?, finished_at = ? WHERE id = ?`).run(state, open ? null : now, id)
+  }
+
+  /** For the conversion that is to come. */
+  function setClockOffset(id: string, clockOffsetUs: number): void {
+    db.prepare(`UPDATE captures SET clock_offset_us = ? WHERE id = ?`).run(clockOffsetUs, id)
   }
 
   function get(id: string): CaptureRow | undefined {
@@ -244,6 +253,7 @@ export function createCaptures(db: Database) {
     addArrival,
     recordConversion,
     setState,
+    setClockOffset,
     get,
     list,
     summary,

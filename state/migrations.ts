@@ -290,4 +290,8 @@ export const migrations: readonly string[] = [
   CREATE INDEX jobs_by_update ON jobs (updated_at);
   CREATE INDEX jobs_with_errors ON jobs (stage, updated_at) WHERE error IS NOT NULL;
   `,
+  `
+  -- added to the times of the capture's packets, microseconds: the clock of its source was wrong
+  ALTER TABLE captures ADD COLUMN clock_offset_us INTEGER NOT NULL DEFAULT 0;
+  `,
 ]

@@ -52,13 +52,15 @@ export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
 
   handle('getReceipt', ({ params }) => {
     const { capture, packets, logs, total, balanced, problems } = ledger.receipt(find(params.id).id)
-    const { id: captureId, name, source, state } = capture
+    const { id: captureId, name, source, state, warnings } = capture
     return {
       captureId,
       name,
       source,
       state,
+      clockOffsetSeconds: capture.clockOffsetUs / 1e6,
       packets: packets && describeAccount(packets),
+      warnings,
       logs,
       total,
       balanced,
@@ -153,7 +155,7 @@ async function packetRequest(
   signal: AbortSignal,
 ) {
   const capturePath = await storedPath(row, layout)
-  return { capturePath, tuple, from: Date.parse(from), to: Date.parse(to), signal }
+  return { capturePath, clockOffsetUs: row.clockOffsetUs, tuple, from: Date.parse(from), to: Date.parse(to), signal }
 }
 
 async function storedPath(row: CaptureRow, { dataDir }: Layout): Promise<string> {
@@ -195,6 +197,7 @@ export function describeCaptures(ledger: Ledger, rows: readonly CaptureRow[]): C
   return rows.map((row) => ({
     ...{ id: row.id, name: row.name, source: row.source, format: row.format, bytes: row.bytes, state: row.state },
     ...{ engine: row.engine, engineVersion: row.engineVersion, warnings: row.warnings },
+    clockOffsetSeconds: row.clockOffsetUs / 1e6,
     packets: row.packets && describeAccount(row.packets),
     acceptedAt: isoTime(row.acceptedAt),
     finishedAt: row.finishedAt === null ? null : isoTime(row.finishedAt),

@@ -94,6 +94,8 @@ export const capture = z.object({
   engineVersion: z.string().nullable(),
   packets: packetAccount.nullable(),
   warnings: z.array(z.string()),
+  /** Added to the times of its packets: its source's clock was wrong. */
+  clockOffsetSeconds: z.number(),
   acceptedAt: time,
   finishedAt: time.nullable(),
   /** How often the same content came again. */
@@ -162,7 +164,11 @@ export const receipt = z.object({
   name: z.string(),
   source: z.string(),
   state: captureState,
+  /** Added to the times of its packets: its source's clock was wrong. */
+  clockOffsetSeconds: z.number(),
   packets: packetAccount.nullable(),
+  /** What an analyst should know about the conversion. */
+  warnings: z.array(z.string()),
   logs: z.array(
     z.object({
       logType: z.string(),

@@ -24,6 +24,8 @@ export interface ReadOptions {
   onPacket: OnPacket
   /** Awaited after each window (at most 4 MiB of the file): the place to write out what has been gathered. */
   onWindow?: (progress: { bytes: number; packets: number }) => void | Promise<void>
+  /** Microseconds that are added to the time of each packet, and so to those of the account. */
+  clockOffsetUs?: number
   signal?: AbortSignal
 }
 
@@ -41,7 +43,8 @@ export interface ReadResult {
  * Throws `capture_not_recognized` when the file is no uncompressed capture, `capture_unreadable` when it
  * cannot be read. A capture without packets is a result as any other.
  */
-export async function readCapture(path: string, { onPacket, onWindow, signal }: ReadOptions): Promise<ReadResult> {
+export async function readCapture(path: string, options: ReadOptions): Promise<ReadResult> {
+  const { onPacket, onWindow, clockOffsetUs = 0, signal } = options
   const file = await openFile(path)
   try {
     const times = { first: Number.POSITIVE_INFINITY, last: Number.NEGATIVE_INFINITY }
@@ -53,11 +56,27 @@ export async function readCapture(path: string, { onPacket, onWindow, signal }: 
       if (time > times.last) times.last = time
       onPacket(packet)
     }
-    const { format, parser, start } = openParser(path, head.subarray(0, headBytes), timed)
+    const shift = clockOffsetUs === 0 ? timed : shifted(clockOffsetUs, timed)
+    const { format, parser, start } = openParser(path, head.subarray(0, headBytes), shift)
     await feed(file, path, parser, start, onWindow, signal)
     return { format, packets: parser.packets, account: accountOf(parser, times), linkTypes: [...parser.linkTypes] }
   } finally {
     await file.close()
+  }
+}
+
+/** The packet's own time is put back afterwards: a packet that has none takes that of the one before it. */
+function shifted(clockOffsetUs: number, onPacket: OnPacket): OnPacket {
+  const wholeSeconds = Math.floor(clockOffsetUs / 1e6)
+  const moreNanos = (clockOffsetUs - wholeSeconds * 1e6) * 1000
+  return (packet) => {
+    const { seconds, nanos } = packet
+    const sum = nanos + moreNanos
+    packet.seconds = seconds + wholeSeconds + (sum >= 1e9 ? 1 : 0)
+    packet.nanos = sum >= 1e9 ? sum - 1e9 : sum
+    onPacket(packet)
+    packet.seconds = seconds
+    packet.nanos = nanos
   }
 }
 

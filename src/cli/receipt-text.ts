@@ -1,6 +1,7 @@
 /** A receipt as people read it. */
 
 import type { IndexAccount, Receipt } from '../../state/receipt.ts'
+import { clockOffsetText } from '../clock-offset.ts'
 import { bytesText, printable, textTable, timeText } from './text.ts'
 
 export function receiptText(receipt: Receipt): string {
@@ -23,6 +24,8 @@ export function receiptText(receipt: Receipt): string {
       lines.push(`time      ${timeText(packets.firstTime * 1000)} to ${timeText(packets.lastTime * 1000)}`)
     }
   }
+  if (capture.clockOffsetUs !== 0)
+    lines.push(`clock     ${clockOffsetText(capture.clockOffsetUs)} added to every time (CLOCK_OFFSETS)`)
   lines.push(`records   ${total.records} made = ${total.rows} rows + ${total.quarantined} in quarantine`)
   for (const { logType, quarantined, reasons } of logs) {
     if (quarantined > 0)

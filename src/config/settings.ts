@@ -9,6 +9,7 @@ import { z } from 'zod'
 import {
   anyText,
   brokers,
+  clockOffsets,
   filePrefix,
   host,
   hosts,
@@ -118,6 +119,12 @@ export const settings = z.object({
     '100',
     'A capture larger than this, uncompressed, is refused and put into quarantine.',
     { unit: 'GB' },
+  ),
+  CLOCK_OFFSETS: intake(
+    clockOffsets,
+    '',
+    'What to add to the times of the captures of a source whose clock is wrong; a capture keeps what was set when it was accepted.',
+    { shown: 'none' },
   ),
 
   CONVERT_ENGINE: convert(

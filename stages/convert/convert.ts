@@ -14,6 +14,7 @@ import { flushAll, linkOrCopy, safeName } from '../durable.ts'
 import type { LogFile, SplitInput } from '../hand-offs.ts'
 import type { Engine } from '../ports.ts'
 import { oneJob, type Stage } from '../stage.ts'
+import { clockWarnings } from './clock.ts'
 
 export interface ConvertOptions {
   ledger: Ledger
@@ -46,6 +47,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
       const result = await (await engine()).convert({
         capturePath,
         captureId: capture.id,
+        clockOffsetUs: capture.clockOffsetUs,
         outDir,
         workDir: scratch,
         signal: AbortSignal.any([signal, timeLimit(timeoutMs)]),
@@ -79,7 +81,13 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
           logs.length > 0
             ? [{ stage: 'split', key: capture.id, captureId: capture.id, input, bytes, events: records }]
             : [],
-        facts: [{ kind: 'conversion', captureId: capture.id, conversion: result }],
+        facts: [
+          {
+            kind: 'conversion',
+            captureId: capture.id,
+            conversion: { ...result, warnings: [...clockWarnings(packets, capture), ...result.warnings] },
+          },
+        ],
         outputs: { engine: result.engine, version: result.engineVersion, records },
       }
     }),

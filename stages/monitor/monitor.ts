@@ -27,6 +27,8 @@ export interface MonitorOptions {
   inspector: CaptureInspector
   /** How long a file that ends in the middle of a record, or holds none, may still grow. */
   cutGraceMs: number
+  /** Source → microseconds to add to the times of its captures. */
+  clockOffsets: ReadonlyMap<string, number>
 }
 
 /** What the ledger knows of a file before it is moved. */
@@ -37,7 +39,7 @@ interface Note {
   quarantined?: string
 }
 
-export function createMonitor({ ledger, layout, inspector, cutGraceMs }: MonitorOptions): Stage {
+export function createMonitor({ ledger, layout, inspector, cutGraceMs, clockOffsets }: MonitorOptions): Stage {
   return {
     name: 'monitor',
 
@@ -264,7 +266,9 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
   function newCapture({ name, source }: Arrival, capture: FoundCapture, state: 'accepted' | 'empty'): NewCapture {
     const { sha256: id, format, bytes, member } = capture
     const path = relative(layout.dataDir, storedPath(capture))
-    return { id, name: member ?? name, source, format, bytes, path, state }
+    // Kept with the capture, so that it is converted alike whatever the setting says later.
+    const clockOffsetUs = clockOffsets.get(source) ?? 0
+    return { id, name: member ?? name, source, format, bytes, path, state, clockOffsetUs }
   }
 
   function storedPath({ sha256, format }: FoundCapture): string {

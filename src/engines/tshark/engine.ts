@@ -143,17 +143,17 @@ async function dissect(request: ConvertRequest, options: Opened): Promise<Dissec
 
 /** A small capture in one pass; it becomes a part when the pass fails. */
 async function dissectWhole(request: ConvertRequest, options: Opened): Promise<Dissected> {
-  const { capturePath, workDir, signal, onProgress } = request
+  const { capturePath, clockOffsetUs, workDir, signal, onProgress } = request
   const base = baseOf(request, options)
   try {
-    const pass = { ...base, source: { capturePath }, outPath: join(workDir, 'lines') }
+    const pass = { ...base, source: { capturePath }, clockOffsetUs, outPath: join(workDir, 'lines') }
     const result = await options.pool.pass(pass, { signal, onProgress, priority: FIRST })
     return { account: result.account as Dissected['account'], results: [result], poison: [] }
   } catch (error) {
     if (!isPoisoned(error)) throw error
     const { account, parts, end } = await splitCapture(
       options.pool,
-      { capturePath, dir: workDir, parts: 1 },
+      { capturePath, clockOffsetUs, dir: workDir, parts: 1 },
       { signal },
     )
     const poison: Poison[] = []
@@ -171,12 +171,16 @@ async function dissectParts(
   parts: number,
   captureBytes: number,
 ): Promise<Dissected> {
-  const { capturePath, workDir } = request
+  const { capturePath, clockOffsetUs, workDir } = request
   const cancel = new AbortController()
   const signal = AbortSignal.any([request.signal, cancel.signal])
   const progress = createProgress(request, captureBytes)
   const onProgress = progress.split
-  const split = await splitCapture(options.pool, { capturePath, dir: workDir, parts }, { signal, onProgress })
+  const split = await splitCapture(
+    options.pool,
+    { capturePath, clockOffsetUs, dir: workDir, parts },
+    { signal, onProgress },
+  )
   const { account, end } = split
   const poison: Poison[] = []
   if (end === undefined) return { account, results: [], poison }
@@ -293,6 +297,7 @@ async function addPacketLog(
     const poison = await writePacketLog({
       tshark: tshark.path,
       capturePath: request.capturePath,
+      clockOffsetUs: request.clockOffsetUs,
       workDir: request.workDir,
       parallel: options.parallel,
       timeoutMs: options.timeoutMs ?? HOUR_MS,

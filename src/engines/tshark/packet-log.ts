@@ -18,6 +18,7 @@ import { readUids } from './uid-list.ts'
 export interface PacketLogOptions {
   tshark: string
   capturePath: string
+  clockOffsetUs?: number
   workDir: string
   /** tsharks at the same time. */
   parallel: number
@@ -138,7 +139,14 @@ export async function writePacketLog(options: PacketLogOptions): Promise<number>
 }
 
 async function cutIntoPieces(
-  { capturePath, workDir, signal, pieceBytes = PIECE_BYTES, piecePackets = PIECE_PACKETS }: PacketLogOptions,
+  {
+    capturePath,
+    clockOffsetUs,
+    workDir,
+    signal,
+    pieceBytes = PIECE_BYTES,
+    piecePackets = PIECE_PACKETS,
+  }: PacketLogOptions,
   onPiece: (piece: Piece) => Promise<void>,
 ): Promise<void> {
   let [count, number, first] = [0, 0, 1]
@@ -156,6 +164,7 @@ async function cutIntoPieces(
   try {
     await readCapture(capturePath, {
       signal,
+      clockOffsetUs,
       onPacket(packet) {
         number = packet.number
         writer?.packet(packet)

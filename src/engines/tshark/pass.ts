@@ -28,6 +28,8 @@ export type PassSource = { capturePath: string } | ({ spoolPath: string; end: Ca
 export interface PassRequest {
   captureId: string
   source: PassSource
+  /** Of a whole capture: a part has the corrected times already. */
+  clockOffsetUs?: number
   /** Where the lines go when they are many; what is there already is replaced. */
   outPath: string
   localNets?: readonly string[]
@@ -74,7 +76,7 @@ const SPILL_BYTES = 2 << 20
 const TAIL_BYTES = { whole: 256 << 10, part: 4 << 10 }
 
 export async function runPass(
-  { captureId, source, outPath, localNets, policyLogs, uidPath, markPath }: PassRequest,
+  { captureId, source, clockOffsetUs, outPath, localNets, policyLogs, uidPath, markPath }: PassRequest,
   { onProgress, open = createDissect }: PassOptions = {},
 ): Promise<PassResult> {
   const output = createOutput(outPath)
@@ -118,6 +120,7 @@ export async function runPass(
     if ('capturePath' in source) {
       const last = { seconds: 0, nanos: 0 }
       const { packets: count, account } = await readCapture(source.capturePath, {
+        clockOffsetUs,
         onPacket(packet) {
           last.seconds = packet.seconds
           last.nanos = packet.nanos

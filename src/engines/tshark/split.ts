@@ -12,6 +12,7 @@ import { createSpools, type SpooledPart } from './spool.ts'
 
 export interface SplitRequest {
   capturePath: string
+  clockOffsetUs?: number
   /** Exists; nothing else of the same name is in it. */
   dir: string
   /** A power of two. */
@@ -26,12 +27,13 @@ export interface SplitResult {
 }
 
 export async function runSplit(
-  { capturePath, dir, parts }: SplitRequest,
+  { capturePath, clockOffsetUs, dir, parts }: SplitRequest,
   onProgress?: OnProgress,
 ): Promise<SplitResult> {
   const spools = createSpools(parts, (part) => join(dir, `part-${part}`))
   let end: CaptureEnd | undefined
   const { account } = await readCapture(capturePath, {
+    clockOffsetUs,
     onPacket(packet) {
       const bucket = finestOf(packet)
       spools.packet(packet, bucket & (parts - 1), bucket)

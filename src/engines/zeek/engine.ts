@@ -81,9 +81,10 @@ function environment(searchPath: string | undefined): Record<string, string> {
 }
 
 async function convert(request: ConvertRequest, options: Opened, engineVersion: string): Promise<ConvertResult> {
-  const { capturePath, workDir, signal, log } = request
+  const { capturePath, clockOffsetUs = 0, workDir, signal, log } = request
   const read = await readCapture(capturePath, {
     signal,
+    clockOffsetUs,
     onPacket: () => {},
     onWindow: (done) => request.onProgress?.(done),
   })
@@ -91,8 +92,9 @@ async function convert(request: ConvertRequest, options: Opened, engineVersion: 
   const isIntact = read.account.salvaged === undefined && read.account.lostBytes === 0
   const count = partsOf(size, options.partBytes)
   const whole: Part = { label: '', path: capturePath, packets: read.packets }
-  // A copy holds what is whole in a damaged capture, and so do its parts.
-  const parts = isIntact && count === 1 ? [whole] : await cut(whole, count, workDir, signal)
+  // A copy holds what is whole in a damaged capture, and so do its parts; they have the corrected times as well.
+  const isAsItIs = isIntact && count === 1 && clockOffsetUs === 0
+  const parts = isAsItIs ? [whole] : await cut(whole, count, workDir, signal, clockOffsetUs)
   const warnings: string[] = []
   const runs = createRuns(request, options)
   const queue = new PQueue({ concurrency: options.parallel ?? availableParallelism() })

@@ -23,6 +23,7 @@ const capture: CaptureRow = {
     lastTime: 1,
   },
   warnings: [],
+  clockOffsetUs: 0,
   acceptedAt: 0,
   finishedAt: 1,
 }

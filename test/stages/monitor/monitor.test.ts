@@ -30,7 +30,11 @@ const capture = (text = 'packet') => pcap([Buffer.from(text), Buffer.from(`${tex
 async function monitor({ stabilityMs = 100, cutGraceMs = 200, polling = false } = {}) {
   const bench = testBench()
   const { ledger, layout, log } = bench
-  const stage = createMonitor({ ledger, layout, cutGraceMs, inspector: createInspector({ maxBytes: 1e9 }) })
+  const stage = createMonitor({
+    ...{ ledger, layout, cutGraceMs },
+    clockOffsets: new Map(),
+    inspector: createInspector({ maxBytes: 1e9 }),
+  })
   const runner = startRunner(stage, {
     ...bench,
     concurrency: 2,
