@@ -3,7 +3,7 @@
  * state guarantees that every adapter gives.
  */
 
-import type { CaptureFormat, PacketAccount } from '../state/capture.ts'
+import type { CaptureFormat, PacketAccount, TlsAccount } from '../state/capture.ts'
 
 /** One line a call: the event is a sentence, its values are keys. Never a secret, never payload bytes. */
 export interface Log {
@@ -24,6 +24,8 @@ export interface ConvertRequest {
   captureId: string
   /** Microseconds to add to the time of each packet: whatever follows from it is told in the corrected time. */
   clockOffsetUs?: number
+  /** A key log of TLS (SSLKEYLOGFILE) that came with the capture; only to be used where the engine may decrypt. */
+  keysPath?: string
   /** An existing, empty directory for the `<log>.ndjson` files. */
   outDir: string
   /** An existing, empty directory for whatever the engine needs on the way; the caller removes it. */
@@ -40,6 +42,8 @@ export interface ConvertResult {
   /** Zeek log type → what was written of it. A type without records has no file and no entry. */
   logs: Record<string, { records: number; bytes: number }>
   packets: PacketAccount
+  /** Where TLS was to be decrypted and there were keys. */
+  tls?: TlsAccount
   /** What an analyst should know about this conversion, a sentence each. */
   warnings: string[]
 }

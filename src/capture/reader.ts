@@ -10,7 +10,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { CaptureFormat, PacketAccount } from '../../state/capture.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
-import type { CaptureParser, OnPacket, Packet, Window } from './packet.ts'
+import type { CaptureParser, OnPacket, OnSecrets, Packet, Window } from './packet.ts'
 import { createPcapParser, PCAP_HEADER_BYTES } from './pcap.ts'
 import { createPcapngParser } from './pcapng.ts'
 import { sniffContainer } from './sniff.ts'
@@ -26,6 +26,8 @@ export interface ReadOptions {
   onWindow?: (progress: { bytes: number; packets: number }) => void | Promise<void>
   /** Microseconds that are added to the time of each packet, and so to those of the account. */
   clockOffsetUs?: number
+  /** Called for each block of secrets (pcapng), before the packets behind it; its data are valid during the call. */
+  onSecrets?: OnSecrets
   signal?: AbortSignal
 }
 
@@ -44,7 +46,7 @@ export interface ReadResult {
  * cannot be read. A capture without packets is a result as any other.
  */
 export async function readCapture(path: string, options: ReadOptions): Promise<ReadResult> {
-  const { onPacket, onWindow, clockOffsetUs = 0, signal } = options
+  const { onPacket, onWindow, onSecrets, clockOffsetUs = 0, signal } = options
   const file = await openFile(path)
   try {
     const times = { first: Number.POSITIVE_INFINITY, last: Number.NEGATIVE_INFINITY }
@@ -57,7 +59,7 @@ export async function readCapture(path: string, options: ReadOptions): Promise<R
       onPacket(packet)
     }
     const shift = clockOffsetUs === 0 ? timed : shifted(clockOffsetUs, timed)
-    const { format, parser, start } = openParser(path, head.subarray(0, headBytes), shift)
+    const { format, parser, start } = openParser(path, head.subarray(0, headBytes), shift, onSecrets)
     await feed(file, path, parser, start, onWindow, signal)
     return { format, packets: parser.packets, account: accountOf(parser, times), linkTypes: [...parser.linkTypes] }
   } finally {
@@ -116,9 +118,10 @@ function openParser(
   path: string,
   head: Buffer,
   onPacket: OnPacket,
+  onSecrets: OnSecrets | undefined,
 ): { format: CaptureFormat; parser: CaptureParser; start: number } {
   const container = sniffContainer(head)
-  if (container === 'pcapng') return { format: 'pcapng', parser: createPcapngParser(onPacket), start: 0 }
+  if (container === 'pcapng') return { format: 'pcapng', parser: createPcapngParser(onPacket, onSecrets), start: 0 }
   if (container === 'pcap') {
     // A file that ends within its header is a capture without packets.
     const whole = head.length === PCAP_HEADER_BYTES
