@@ -24,7 +24,7 @@ export interface ConvertRequest {
   captureId: string
   /** Microseconds to add to the time of each packet: whatever follows from it is told in the corrected time. */
   clockOffsetUs?: number
-  /** A key log of TLS (SSLKEYLOGFILE) that came with the capture; only to be used where the engine may decrypt. */
+  /** A key log of TLS (RFC 9850) that came with the capture; only to be used where the engine may decrypt. */
   keysPath?: string
   /** An existing, empty directory for the `<log>.ndjson` files. */
   outDir: string

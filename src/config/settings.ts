@@ -169,6 +169,11 @@ export const settings = z.object({
     'false',
     'Also make the smb_cmd log, one row an SMB command; Zeek then loads its script protocols/smb/log-cmds.',
   ),
+  TLS_KEYS: convert(
+    yesOrNo,
+    'false',
+    'Decrypt TLS with the keys that come with a capture, beside it or in it: what the sessions carried is in the tables then.',
+  ),
 
   SPLIT_LINES: batches(wholeNumber(1, 10_000_000), '10000', 'The most events that one chunk holds.', {
     unit: 'events',

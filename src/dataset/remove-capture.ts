@@ -123,7 +123,7 @@ async function removeDeadLetters(id: string, { quarantine }: Layout): Promise<vo
 }
 
 async function removeFiles(id: string, layout: Layout): Promise<void> {
-  for (const format of ['pcap', 'pcapng']) await rm(join(layout.captures, `${id}.${format}`), { force: true })
+  for (const format of ['pcap', 'pcapng', 'keys']) await rm(join(layout.captures, `${id}.${format}`), { force: true })
   for (const name of await readdir(layout.quarantine)) {
     if (name.startsWith(`${id.slice(0, 12)}-`)) await rm(join(layout.quarantine, name), { force: true })
   }

@@ -8,7 +8,7 @@
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { PipelineError } from '../../state/errors.ts'
-import type { Layout } from '../../state/layout.ts'
+import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { flushAll, linkOrCopy, safeName } from '../durable.ts'
 import type { LogFile, SplitInput } from '../hand-offs.ts'
@@ -39,6 +39,8 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
         )
       }
       await checkUnchanged(capturePath, capture.bytes)
+      const keysPath = keysPathOf(layout, capture.id)
+      const hasKeys = await exists(keysPath)
       const outDir = join(workDir, 'logs')
       const scratch = join(workDir, 'scratch')
       await mkdir(outDir)
@@ -48,6 +50,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
         capturePath,
         captureId: capture.id,
         clockOffsetUs: capture.clockOffsetUs,
+        ...(hasKeys ? { keysPath } : {}),
         outDir,
         workDir: scratch,
         signal: AbortSignal.any([signal, timeLimit(timeoutMs)]),
@@ -85,7 +88,11 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
           {
             kind: 'conversion',
             captureId: capture.id,
-            conversion: { ...result, warnings: [...clockWarnings(packets, capture), ...result.warnings] },
+            conversion: {
+              ...result,
+              keysConverted: hasKeys ? capture.keyLog?.sha256 : undefined,
+              warnings: [...clockWarnings(packets, capture), ...result.warnings],
+            },
           },
         ],
         outputs: { engine: result.engine, version: result.engineVersion, records },

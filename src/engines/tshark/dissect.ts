@@ -98,7 +98,17 @@ export function createDissect(options: DissectOptions): Dissect {
   const shared = new Map<string, { end(): void }>()
   const { protocols, onFault, tlsKeys } = options
   const policyLogs = new Set(options.policyLogs)
-  const host: SessionHost = { write, writeOfFlow, protocols, policyLogs, onFault, expected, sharedFiles, shared, tlsKeys }
+  const host: SessionHost = {
+    write,
+    writeOfFlow,
+    protocols,
+    policyLogs,
+    onFault,
+    expected,
+    sharedFiles,
+    shared,
+    tlsKeys,
+  }
 
   const open = (): FlowSession => createSession(host, flows.identity())
   const flows: LiveFlows = createLiveFlows<FlowState>(

@@ -6,7 +6,8 @@
  * wanted. What no worker can take is found out, handed out and counted, and the rest goes on (isolate.ts).
  */
 
-import { rm, stat } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { appendFile, readFile, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import packageJson from '../../../package.json' with { type: 'json' }
@@ -345,6 +346,19 @@ function countOf(n: number, what: string): string {
   return `${n} ${what}${n === 1 ? '' : 's'}`
 }
 
+/** What tshark is to decrypt with: one file, of all that there is. */
+async function keyLogFor(request: ConvertRequest, { tlsKeys }: Opened): Promise<string | undefined> {
+  if (tlsKeys !== true) return undefined
+  const path = join(request.workDir, 'tshark.keys')
+  let isEmpty = true
+  for (const file of [request.keysPath, embeddedPathOf(request)]) {
+    if (file === undefined || !existsSync(file)) continue
+    await appendFile(path, await readFile(file), { mode: 0o600 })
+    isEmpty = false
+  }
+  return isEmpty ? undefined : path
+}
+
 async function addPacketLog(
   request: ConvertRequest,
   options: Opened,
@@ -364,6 +378,7 @@ async function addPacketLog(
       maxRssBytes: options.memoryBytes,
       signal: request.signal,
       uidPath: join(request.workDir, UID_FILE),
+      keyLog: await keyLogFor(request, options),
       writeLine: (line) => output.writeLine('packet', line),
       flush: () => (output.waiting > FLUSH_BYTES ? output.flush() : Promise.resolve()),
       onPoison: options.onPoison,

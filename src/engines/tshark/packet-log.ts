@@ -27,6 +27,8 @@ export interface PacketLogOptions {
   signal: AbortSignal
   /** See uid-list.ts. */
   uidPath: string
+  /** Of TLS, to decrypt with. */
+  keyLog?: string | undefined
   /** A row as JSON, without line end. */
   writeLine(line: string): void
   flush(): Promise<void>
@@ -237,7 +239,7 @@ async function dissectPiece(
 }
 
 function run(
-  { tshark, timeoutMs, maxRssBytes, signal }: PacketLogOptions,
+  { tshark, timeoutMs, maxRssBytes, keyLog, signal }: PacketLogOptions,
   home: string,
   file: string,
   packets: number,
@@ -251,6 +253,7 @@ function run(
     filter: 'frame',
     fields: ALL_FIELDS,
     decodeAs: [],
+    keyLog,
     home,
     timeoutMs: limit,
     maxRssBytes,

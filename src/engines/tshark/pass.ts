@@ -7,12 +7,12 @@
 
 import { appendFileSync, closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import type { PacketAccount } from '../../../state/capture.ts'
+import { createEmbeddedKeys } from '../../capture/embedded-keys.ts'
 import type { Packet } from '../../capture/packet.ts'
 import { readCapture } from '../../capture/reader.ts'
 import { timeOf } from '../flows/live-flow.ts'
 import { arpRecord } from './arp.ts'
 import { createDissect } from './dissect.ts'
-import { createEmbeddedKeys } from './embedded-keys.ts'
 import { PROTOCOLS } from './protocols/index.ts'
 import { openTlsKeys, type TlsCounts } from './protocols/tls-keys.ts'
 import { readSpool, type Selection, wantedBy } from './spool.ts'

@@ -5,8 +5,8 @@
 
 import { join } from 'node:path'
 import type { PacketAccount } from '../../../state/capture.ts'
+import { createEmbeddedKeys } from '../../capture/embedded-keys.ts'
 import { readCapture } from '../../capture/reader.ts'
-import { createEmbeddedKeys } from './embedded-keys.ts'
 import { finestOf } from './parts.ts'
 import type { CaptureEnd, OnProgress } from './pass.ts'
 import { createSpools, type SpooledPart } from './spool.ts'

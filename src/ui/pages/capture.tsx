@@ -360,6 +360,14 @@ function Facts({ capture }: { capture: CaptureDetail }) {
             </dd>
           </div>
         )}
+        {capture.tls && (
+          <div>
+            <dt>TLS</dt>
+            <dd className="num" title={`Keys of ${capture.tls.keys} sessions came with the capture`}>
+              {capture.tls.decrypted} of {capture.tls.sessions} sessions decrypted
+            </dd>
+          </div>
+        )}
         <div>
           <dt>Engine</dt>
           <dd>{capture.engine ? `${capture.engine} ${capture.engineVersion ?? ''}` : '–'}</dd>

@@ -24,6 +24,9 @@ const capture: CaptureRow = {
   },
   warnings: [],
   clockOffsetUs: 0,
+  keyLog: null,
+  keysConverted: null,
+  tls: null,
   acceptedAt: 0,
   finishedAt: 1,
 }

@@ -96,8 +96,7 @@ function sealedOpener(suite: Suite, key: Buffer, iv: Buffer): RecordOpener {
     open(header, body) {
       const textBytes = body.length - explicitBytes - suite.tagBytes
       if (textBytes < 0) return undefined
-      const nonce =
-        explicitBytes > 0 ? Buffer.concat([iv, body.subarray(0, explicitBytes)]) : numberedNonce(iv, opened)
+      const nonce = explicitBytes > 0 ? Buffer.concat([iv, body.subarray(0, explicitBytes)]) : numberedNonce(iv, opened)
       const plain = unseal(suite, key, nonce, macHeader(opened, header, textBytes), body.subarray(explicitBytes))
       if (plain !== undefined) opened++
       return plain
@@ -159,7 +158,10 @@ function blockOpener(suite: Suite, key: Buffer, macKey: Buffer, encryptThenMac: 
   const { hash, bytes: macBytes } = mac as NonNullable<Suite['mac']>
   let opened = 0
   const macOf = (header: Buffer, text: Buffer) =>
-    createHmac(hash, macKey).update(macHeader(opened, header, text.length)).update(text).digest()
+    createHmac(hash, macKey)
+      .update(macHeader(opened, header, text.length))
+      .update(text)
+      .digest()
 
   /** The IV, then ciphertext; undefined where the padding is none. */
   function decrypt(body: Buffer): Buffer | undefined {
@@ -206,6 +208,6 @@ function macHeader(number: number, header: Buffer, textBytes: number): Buffer {
 function numberedNonce(iv: Buffer, number: number): Buffer {
   const nonce = Buffer.from(iv)
   nonce.writeUInt32BE((nonce.readUInt32BE(4) ^ Math.floor(number / 2 ** 32)) >>> 0, 4)
-  nonce.writeUInt32BE((nonce.readUInt32BE(8) ^ number % 2 ** 32) >>> 0, 8)
+  nonce.writeUInt32BE((nonce.readUInt32BE(8) ^ (number % 2 ** 32)) >>> 0, 8)
   return nonce
 }

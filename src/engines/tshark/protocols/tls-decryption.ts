@@ -113,15 +113,24 @@ export function createDecryption(keys: TlsKeys): Decryption {
   }
 
   function begin12(suite: Suite, master: Buffer | undefined, random: Buffer, hello: Hello): void {
-    if (master === undefined) return fail('secrets that are missing')
+    if (master === undefined) {
+      fail('secrets that are missing')
+      return
+    }
     const randoms = { master, clientRandom: random, serverRandom: hello.random }
     const openers = openersOf(suite, randoms, hello.encryptThenMac)
     client.next = openers.client
     server.next = openers.server
   }
 
-  function begin13(suite: Suite, { clientHandshake, serverHandshake, client: ofClient, server: ofServer }: Secrets): void {
-    if (ofClient === undefined && ofServer === undefined) return fail('secrets that are missing')
+  function begin13(
+    suite: Suite,
+    { clientHandshake, serverHandshake, client: ofClient, server: ofServer }: Secrets,
+  ): void {
+    if (ofClient === undefined && ofServer === undefined) {
+      fail('secrets that are missing')
+      return
+    }
     client.application = ofClient
     server.application = ofServer
     start(client, suite, clientHandshake)

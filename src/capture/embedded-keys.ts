@@ -4,8 +4,8 @@
  */
 
 import { appendFileSync } from 'node:fs'
-import { MAX_KEY_LOG_BYTES } from '../../../stages/key-log.ts'
-import type { OnSecrets } from '../../capture/packet.ts'
+import { MAX_KEY_LOG_BYTES } from '../../stages/key-log.ts'
+import type { OnSecrets } from './packet.ts'
 
 /** draft-ietf-opsawg-pcapng, 4.7: "TLSK". */
 const TLS_KEY_LOG = 0x544c534b
