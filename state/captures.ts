@@ -62,6 +62,9 @@ export interface CaptureRow {
   finishedAt: number | null
 }
 
+export const ARRIVAL_OUTCOMES = ['accepted', 'duplicate', 'empty', 'quarantined'] as const
+export type ArrivalOutcome = (typeof ARRIVAL_OUTCOMES)[number]
+
 export interface Arrival {
   name: string
   source: string
@@ -74,7 +77,7 @@ export interface Arrival {
   /** Of the file as it came; the capture's id is the hash of the uncompressed content. */
   fileSha256?: string
   captureId?: string
-  outcome: 'accepted' | 'duplicate' | 'empty' | 'quarantined'
+  outcome: ArrivalOutcome
   reason?: string
 }
 
