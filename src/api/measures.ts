@@ -34,8 +34,8 @@ export interface MeasureParts {
   indexing: Pick<Indexing, 'mayClaim'> | undefined
 }
 
-const SUMS_KEPT_MS = 10_000
-const DIRECTORIES_KEPT_MS = 60_000
+/** Sums read the whole ledger, sizes the whole directories. */
+const KEPT_MS = 60_000
 /** Files that are weighed in one directory; of more the rest is not counted. */
 const MOST_FILES = 50_000
 
@@ -45,8 +45,8 @@ export function createMeasures({
   tally,
   indexing,
 }: MeasureParts): (health: Health) => Promise<Measures> {
-  const sums = kept(SUMS_KEPT_MS, async () => ledger.overview.ledgerSums())
-  const others = kept(DIRECTORIES_KEPT_MS, async () =>
+  const sums = kept(KEPT_MS, async () => ledger.overview.ledgerSums())
+  const others = kept(KEPT_MS, async () =>
     Promise.all(
       (['inbox', 'spool', 'quarantine', 'cache'] as const).map(async (name) => ({
         name,
