@@ -42,8 +42,8 @@ const MB = 1024 ** 2
 const GB = 1024 ** 3
 const HOUR_MS = 3_600_000
 const SHOWN_CHARACTERS = 80
-/** A name that ends in _TLS_KEY is that of a file. */
-const SECRET_NAME = /PASSWORD|SECRET|TOKEN|KEY(?<!_TLS_KEY)/
+/** A name that ends in _TLS_KEY is that of a file, and TLS_KEYS is a switch. */
+const SECRET_NAME = /PASSWORD|SECRET|TOKEN|KEY(?<!_TLS_KEY|^TLS_KEY)/
 
 /** @throws PipelineError config_invalid, which lists every problem at once. */
 export function loadConfig({
@@ -94,6 +94,8 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       rescanMs: values.RESCAN_INTERVAL_MS,
       polling: values.INBOX_POLLING,
       maxCaptureBytes: values.CAPTURE_MAX_GB * GB,
+      /** Source → microseconds. */
+      clockOffsets: values.CLOCK_OFFSETS,
     },
     convert: {
       engine: values.CONVERT_ENGINE,
@@ -106,6 +108,7 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       zeekScript: isZeekName(values.ZEEK_SCRIPT) ? values.ZEEK_SCRIPT : file(values.ZEEK_SCRIPT),
       packetLog: values.PACKET_LOG,
       smbCommandLog: values.SMB_CMD_LOG,
+      tlsKeys: values.TLS_KEYS,
       /** The PATH on which an engine is looked for. */
       searchPath,
     },

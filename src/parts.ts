@@ -21,6 +21,7 @@ import { type Indexing, openIndexing } from './indexing.ts'
 import { createInspector } from './intake/inspector.ts'
 import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
+import { createTally, type Tally } from './tally.ts'
 import { createWatch, type Watch } from './watch/watch.ts'
 
 export interface Parts extends AsyncDisposable {
@@ -31,6 +32,8 @@ export interface Parts extends AsyncDisposable {
   bus(): Promise<Bus>
   /** Absent where no Elasticsearch is set. */
   indexing?: Indexing
+  /** What the runners of this process do. */
+  tally: Tally
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -60,6 +63,7 @@ export function openParts(config: Config, log: Log): Parts {
     },
     {
       cutGraceMs: config.inbox.stabilityMs * CUT_GRACE_INTERVALS,
+      clockOffsets: config.inbox.clockOffsets,
       convertTimeoutMs: config.convert.timeoutMs,
       linesPerChunk: config.split.linesPerChunk,
       lanes: config.distribute.lanes,
@@ -67,6 +71,7 @@ export function openParts(config: Config, log: Log): Parts {
       flush: config.upload.flush,
     },
   )
+  const tally = createTally()
   const bus = once(() => openBus(config, { ledger, layout, log: log.child({ component: 'bus' }) }))
   return {
     ledger,
@@ -74,6 +79,7 @@ export function openParts(config: Config, log: Log): Parts {
     stages,
     bus,
     indexing,
+    tally,
     start: async (run, { watch }) =>
       await startPipeline({
         ledger,
@@ -94,6 +100,7 @@ export function openParts(config: Config, log: Log): Parts {
         },
         jobs: config.jobs,
         indexing,
+        observer: tally.observer,
         diskFloorBytes: config.disk.floorBytes,
         health: { ...config.health, bufferBytes: config.upload.flush.bufferBytes },
       }),

@@ -6,7 +6,7 @@
 import type { Bus } from '../stages/bus.ts'
 import { probeInbox, type Watcher, watchInbox } from '../stages/monitor/watch.ts'
 import type { Log } from '../stages/ports.ts'
-import { type Runner, type RunnerOptions, startRunner } from '../stages/runner.ts'
+import { type Observer, type Runner, type RunnerOptions, startRunner } from '../stages/runner.ts'
 import type { Stage } from '../stages/stage.ts'
 import { sweep } from '../stages/sweep.ts'
 import { messageOf } from '../state/errors.ts'
@@ -33,6 +33,8 @@ export interface PipelineOptions {
   jobs: Pick<RunnerOptions, 'leaseMs' | 'maxAttempts' | 'backoffMs'>
   /** Absent where no Elasticsearch is set. */
   indexing?: Indexing
+  /** Is told what the runners do. */
+  observer?: Observer
   diskFloorBytes: number
   health: { intervalMs: number; bufferBytes: number }
 }
@@ -50,6 +52,7 @@ const PROBE_AGAIN_MS = 10_000
 export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
   const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, indexing, diskFloorBytes, health } =
     options
+  const also = options.observer
   const component = (name: string) => log.child({ component: name })
   const dirs = [layout.dataDir, layout.parquet, layout.stateDir]
   const disk = createDiskGuard({ dirs, floorBytes: diskFloorBytes, log: component('disk') })
@@ -67,7 +70,12 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       ...healthLine.observer,
       done: (...done: Parameters<NonNullable<typeof healthLine.observer.done>>) => {
         healthLine.observer.done?.(...done)
+        also?.done?.(...done)
         wake()
+      },
+      failed: (...failed: Parameters<NonNullable<typeof healthLine.observer.failed>>) => {
+        healthLine.observer.failed?.(...failed)
+        also?.failed?.(...failed)
       },
     }
     const { name } = stage

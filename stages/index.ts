@@ -28,6 +28,8 @@ export interface StageParts {
 
 export interface StageSettings {
   cutGraceMs: number
+  /** Source → microseconds. */
+  clockOffsets: ReadonlyMap<string, number>
   convertTimeoutMs: number
   linesPerChunk: number
   lanes: number
@@ -40,7 +42,11 @@ export function createStages(
   settings: StageSettings,
 ): Stage[] {
   return [
-    createMonitor({ ledger, layout, inspector, cutGraceMs: settings.cutGraceMs }),
+    createMonitor({
+      ...{ ledger, layout, inspector },
+      cutGraceMs: settings.cutGraceMs,
+      clockOffsets: settings.clockOffsets,
+    }),
     createConvert({ ledger, layout, engine, timeoutMs: settings.convertTimeoutMs }),
     createSplit({ layout, linesPerChunk: settings.linesPerChunk }),
     createDistribute({ ledger, layout, lanes: settings.lanes, eventsPerBatch: settings.eventsPerBatch }),

@@ -3,7 +3,7 @@
  * state guarantees that every adapter gives.
  */
 
-import type { CaptureFormat, PacketAccount } from '../state/capture.ts'
+import type { CaptureFormat, PacketAccount, TlsAccount } from '../state/capture.ts'
 
 /** One line a call: the event is a sentence, its values are keys. Never a secret, never payload bytes. */
 export interface Log {
@@ -22,6 +22,10 @@ export interface ConvertRequest {
   capturePath: string
   /** SHA-256 of that file's content, 64 hex digits. */
   captureId: string
+  /** Microseconds to add to the time of each packet: whatever follows from it is told in the corrected time. */
+  clockOffsetUs?: number
+  /** A key log of TLS (RFC 9850) that came with the capture; only to be used where the engine may decrypt. */
+  keysPath?: string
   /** An existing, empty directory for the `<log>.ndjson` files. */
   outDir: string
   /** An existing, empty directory for whatever the engine needs on the way; the caller removes it. */
@@ -38,6 +42,8 @@ export interface ConvertResult {
   /** Zeek log type → what was written of it. A type without records has no file and no entry. */
   logs: Record<string, { records: number; bytes: number }>
   packets: PacketAccount
+  /** Where TLS was to be decrypted and there were keys. */
+  tls?: TlsAccount
   /** What an analyst should know about this conversion, a sentence each. */
   warnings: string[]
 }

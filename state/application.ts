@@ -81,6 +81,7 @@ function applyFact(parts: ApplicationParts, fact: Fact): void {
   const { captures, commits, published, sinks } = parts
   if (fact.kind === 'arrival') applyArrival(captures, fact)
   else if (fact.kind === 'capture') captures.add(fact.capture)
+  else if (fact.kind === 'keys') captures.setKeyLog(fact.captureId, fact.keyLog)
   else if (fact.kind === 'conversion') captures.recordConversion(fact.captureId, fact.conversion)
   else if (fact.kind === 'published') published.add(fact.captureId, fact.chunks)
   else if (fact.kind === 'indexed') sinks.record(fact.sink, fact.batch, fact.counts)

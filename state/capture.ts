@@ -22,6 +22,17 @@ export interface PacketAccount {
   lastTime?: number
 }
 
+/** What the keys that a capture came with led to. Sessions are those of TLS over TCP whose handshake was seen. */
+export interface TlsAccount {
+  /** Sessions that there are keys of, in the capture or not. */
+  keys: number
+  sessions: number
+  /** Sessions of the capture that there are keys of. */
+  withKeys: number
+  /** Of those, sessions of which something could be read. */
+  decrypted: number
+}
+
 export function accountBalances(account: PacketAccount): boolean {
   const skipped = Object.values(account.skipped).reduce((sum, n) => sum + n, 0)
   return account.inFile === account.decoded + skipped

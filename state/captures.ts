@@ -5,7 +5,7 @@
  * job of a capture ends, so that nobody has to work it out again.
  */
 
-import type { CaptureFormat, PacketAccount } from './capture.ts'
+import type { CaptureFormat, PacketAccount, TlsAccount } from './capture.ts'
 import type { Database } from './database.ts'
 import { PipelineError } from './errors.ts'
 
@@ -25,6 +25,18 @@ export type CaptureState =
   | 'reprocessing'
   | 'forgotten'
 
+/** A key log of TLS that is stored with a capture, as `captures/<id>.keys`. */
+export interface KeyLog {
+  sha256: string
+  bytes: number
+  /** Its lines: a session has one, or several. */
+  secrets: number
+  /** Lines of what came that were no secrets, and were left out. */
+  badLines: number
+  /** More came than is kept. */
+  isCut: boolean
+}
+
 export interface CaptureRow {
   id: string
   name: string
@@ -38,10 +50,20 @@ export interface CaptureRow {
   engineVersion: string | null
   packets: PacketAccount | null
   warnings: string[]
+  /** Microseconds that were added to its clock: what its source's clock lacked when it was accepted. */
+  clockOffsetUs: number
+  /** What came beside it; keys that are in the capture itself are not counted. */
+  keyLog: KeyLog | null
+  /** The hash of the key log that its last conversion had. */
+  keysConverted: string | null
+  tls: TlsAccount | null
   /** Milliseconds since the epoch. */
   acceptedAt: number
   finishedAt: number | null
 }
+
+export const ARRIVAL_OUTCOMES = ['accepted', 'duplicate', 'empty', 'quarantined'] as const
+export type ArrivalOutcome = (typeof ARRIVAL_OUTCOMES)[number]
 
 export interface Arrival {
   name: string
@@ -55,7 +77,7 @@ export interface Arrival {
   /** Of the file as it came; the capture's id is the hash of the uncompressed content. */
   fileSha256?: string
   captureId?: string
-  outcome: 'accepted' | 'duplicate' | 'empty' | 'quarantined'
+  outcome: ArrivalOutcome
   reason?: string
 }
 
@@ -69,6 +91,8 @@ export type ArrivalRow = Required<Pick<Arrival, 'name' | 'source' | 'container' 
 
 export type NewCapture = Pick<CaptureRow, 'id' | 'name' | 'source' | 'format' | 'bytes' | 'path'> & {
   state: 'accepted' | 'empty'
+  /** Absent in what a host of an earlier version tells: none. */
+  clockOffsetUs?: number
 }
 
 export interface Conversion {
@@ -76,6 +100,9 @@ export interface Conversion {
   engineVersion: string
   packets: PacketAccount
   warnings: string[]
+  tls?: TlsAccount
+  /** The hash of the key log that it had. */
+  keysConverted?: string
   logs: Record<string, { records: number }>
 }
 
@@ -85,7 +112,8 @@ export function isBeingRemoved(state: CaptureState): boolean {
 
 export type Captures = ReturnType<typeof createCaptures>
 
-const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings,
+const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings, clock_offset_us AS clockOffsetUs,
+  key_log AS keyLog, keys_converted AS keysConverted, tls,
   accepted_at AS acceptedAt, finished_at AS finishedAt`
 
 const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS fileSha256, capture_id AS captureId,
@@ -93,13 +121,13 @@ const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS 
 
 export function createCaptures(db: Database) {
   const insert = db.prepare(`
-    INSERT INTO captures (id, name, source, format, bytes, path, state, accepted_at, finished_at)
-    VALUES (@id, @name, @source, @format, @bytes, @path, @state, @now, IIF(@state = 'empty', @now, NULL))
+    INSERT INTO captures (id, name, source, format, bytes, path, state, clock_offset_us, accepted_at, finished_at)
+    VALUES (@id, @name, @source, @format, @bytes, @path, @state, @clockOffsetUs, @now, IIF(@state = 'empty', @now, NULL))
     ON CONFLICT DO NOTHING`)
 
   /** Answers false when the content is known already. */
   function add(capture: NewCapture, now = Date.now()): boolean {
-    return insert.run({ ...capture, now }).changes === 1
+    return insert.run({ ...capture, clockOffsetUs: capture.clockOffsetUs ?? 0, now }).changes === 1
   }
 
   function addArrival(arrival: Arrival, now = Date.now()): void {
@@ -111,13 +139,13 @@ export function createCaptures(db: Database) {
   }
 
   /** What the engine made of it replaces what an earlier conversion said. */
-  function recordConversion(id: string, { engine, engineVersion, packets, warnings, logs }: Conversion): void {
-    db.prepare(`UPDATE captures SET engine = ?, engine_version = ?, packets = ?, warnings = ? WHERE id = ?`).run(
-      engine,
-      engineVersion,
-      JSON.stringify(packets),
-      JSON.stringify(warnings),
-      id,
+  function recordConversion(id: string, conversion: Conversion): void {
+    const { engine, engineVersion, packets, warnings, tls, keysConverted, logs } = conversion
+    db.prepare(
+      `UPDATE captures SET engine = ?, engine_version = ?, packets = ?, warnings = ?, tls = ?, keys_converted = ? WHERE id = ?`,
+    ).run(
+      ...[engine, engineVersion, JSON.stringify(packets), JSON.stringify(warnings)],
+      ...[tls === undefined ? null : JSON.stringify(tls), keysConverted ?? null, id],
     )
     db.prepare(`DELETE FROM records WHERE capture_id = ?`).run(id)
     const addRecords = db.prepare(`INSERT INTO records (capture_id, log_type, records) VALUES (?, ?, ?)`)
@@ -127,6 +155,26 @@ export function createCaptures(db: Database) {
   function setState(id: string, state: CaptureState, now = Date.now()): void {
     const open = state === 'accepted' || isBeingRemoved(state)
     db.prepare(`UPDATE captures SET state = ?, finished_at = ? WHERE id = ?`).run(state, open ? null : now, id)
+  }
+
+  /** For the conversion that is to come. */
+  function setClockOffset(id: string, clockOffsetUs: number): void {
+    db.prepare(`UPDATE captures SET clock_offset_us = ? WHERE id = ?`).run(clockOffsetUs, id)
+  }
+
+  function setKeyLog(id: string, keyLog: KeyLog): void {
+    db.prepare(`UPDATE captures SET key_log = ? WHERE id = ?`).run(JSON.stringify(keyLog), id)
+  }
+
+  /** The captures that came last under a name that begins so, up to a dot, newest first. */
+  function arrivedAs(source: string, beginning: string): { name: string; captureId: string }[] {
+    const query = db.prepare(
+      `SELECT name, capture_id AS captureId FROM arrivals
+       WHERE source = @source AND capture_id IS NOT NULL
+         AND (name = @beginning OR (name >= @beginning || '.' AND name < @beginning || '/'))
+       ORDER BY id DESC LIMIT 100`,
+    )
+    return query.all({ source, beginning }) as { name: string; captureId: string }[]
   }
 
   function get(id: string): CaptureRow | undefined {
@@ -228,7 +276,8 @@ export function createCaptures(db: Database) {
   function removeConversion(id: string): void {
     db.prepare(`DELETE FROM records WHERE capture_id = ?`).run(id)
     db.prepare(
-      `UPDATE captures SET engine = NULL, engine_version = NULL, packets = NULL, warnings = '[]' WHERE id = ?`,
+      `UPDATE captures SET engine = NULL, engine_version = NULL, packets = NULL, warnings = '[]', tls = NULL,
+       keys_converted = NULL WHERE id = ?`,
     ).run(id)
   }
 
@@ -244,6 +293,9 @@ export function createCaptures(db: Database) {
     addArrival,
     recordConversion,
     setState,
+    setClockOffset,
+    setKeyLog,
+    arrivedAs,
     get,
     list,
     summary,
@@ -258,6 +310,11 @@ export function createCaptures(db: Database) {
 }
 
 function toCapture(row: unknown): CaptureRow {
-  const r = row as Omit<CaptureRow, 'packets' | 'warnings'> & { packets: string | null; warnings: string }
-  return { ...r, packets: r.packets === null ? null : JSON.parse(r.packets), warnings: JSON.parse(r.warnings) }
+  const texts = row as Record<'packets' | 'keyLog' | 'tls', string | null> & { warnings: string }
+  const parsed = (text: string | null) => (text === null ? null : JSON.parse(text))
+  return {
+    ...(row as CaptureRow),
+    ...{ packets: parsed(texts.packets), keyLog: parsed(texts.keyLog), tls: parsed(texts.tls) },
+    warnings: JSON.parse(texts.warnings),
+  }
 }

@@ -6,7 +6,7 @@
  * happens once in a ledger.
  */
 
-import type { Arrival, Conversion, NewCapture } from './captures.ts'
+import type { Arrival, Conversion, KeyLog, NewCapture } from './captures.ts'
 import type { Commit } from './commits.ts'
 import type { NewJob, StageName } from './job.ts'
 import type { PublishedChunk } from './published.ts'
@@ -17,6 +17,8 @@ export type Fact =
   | { kind: 'arrival'; arrival: Arrival; capture?: NewCapture }
   /** It is in work again, for ledgers that have forgotten it. */
   | { kind: 'capture'; capture: NewCapture }
+  /** Keys of TLS are stored with it. */
+  | { kind: 'keys'; captureId: string; keyLog: KeyLog }
   /** An engine has read it. */
   | { kind: 'conversion'; captureId: string; conversion: Conversion }
   /** Events of it are where any upload process takes them. */

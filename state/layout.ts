@@ -10,7 +10,7 @@ export interface Layout {
   stateDir: string
   /** Drop captures here; the first folder below names the source. */
   inbox: string
-  /** Accepted captures, `<sha256>.pcap` or `.pcapng`, never written again. */
+  /** Accepted captures, `<sha256>.pcap` or `.pcapng`, never written again; beside some their TLS keys, `<sha256>.keys`. */
   captures: string
   /** Work in progress of one ledger; everything in it can be made again from `captures/`. */
   spool: string
@@ -57,6 +57,11 @@ export function makeLayout(layout: Layout): void {
   const { dataDir, stateDir, inbox, captures, spool, parquet, quarantine } = layout
   for (const dir of [dataDir, stateDir, inbox, captures, spool, parquet, quarantine])
     mkdirSync(dir, { recursive: true })
+}
+
+/** Where the TLS keys lie that came with a capture. */
+export function keysPathOf({ captures }: Layout, captureId: string): string {
+  return join(captures, `${captureId}.keys`)
 }
 
 /** What the stages call their part of the spool. */

@@ -290,4 +290,15 @@ export const migrations: readonly string[] = [
   CREATE INDEX jobs_by_update ON jobs (updated_at);
   CREATE INDEX jobs_with_errors ON jobs (stage, updated_at) WHERE error IS NOT NULL;
   `,
+  `
+  -- added to the times of the capture's packets, microseconds: the clock of its source was wrong
+  ALTER TABLE captures ADD COLUMN clock_offset_us INTEGER NOT NULL DEFAULT 0;
+  `,
+  `
+  -- TLS keys that came beside the capture (KeyLog), the hash of those that it was converted with, and what they led to
+  ALTER TABLE captures ADD COLUMN key_log TEXT;
+  ALTER TABLE captures ADD COLUMN keys_converted TEXT;
+  ALTER TABLE captures ADD COLUMN tls TEXT;                -- TlsAccount
+  CREATE INDEX arrivals_by_name ON arrivals (source, name);
+  `,
 ]

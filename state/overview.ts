@@ -27,6 +27,15 @@ export interface StageError {
   message: string
 }
 
+/** Over all captures, for whoever watches the whole. */
+export interface LedgerSums {
+  salvaged: number
+  withWarnings: number
+  quarantined: number
+  arrivals: Record<string, number>
+  sinks: Record<string, { documents: number; rejected: number }>
+}
+
 export type Overview = ReturnType<typeof createOverview>
 
 export function createOverview(db: Database) {
@@ -109,5 +118,23 @@ export function createOverview(db: Database) {
       .all(since) as StageError[]
   }
 
-  return { sums, running, failures, duplicates, rows, activity, lastErrors, errorsSince }
+  function ledgerSums(): LedgerSums {
+    const one = (sql: string) => Number(db.prepare(sql).pluck().get() ?? 0)
+    const arrivals = db.prepare(`SELECT outcome, COUNT(*) AS n FROM arrivals GROUP BY outcome`).all() as {
+      outcome: string
+      n: number
+    }[]
+    const sinks = db
+      .prepare(`SELECT sink, SUM(documents) AS documents, SUM(rejected) AS rejected FROM sink_counts GROUP BY sink`)
+      .all() as { sink: string; documents: number; rejected: number }[]
+    return {
+      salvaged: one(`SELECT COUNT(*) FROM captures WHERE json_extract(packets, '$.salvaged') IS NOT NULL`),
+      withWarnings: one(`SELECT COUNT(*) FROM captures WHERE warnings <> '[]'`),
+      quarantined: one(`SELECT SUM(quarantined) FROM commit_counts`),
+      arrivals: Object.fromEntries(arrivals.map(({ outcome, n }) => [outcome, n])),
+      sinks: Object.fromEntries(sinks.map(({ sink, documents, rejected }) => [sink, { documents, rejected }])),
+    }
+  }
+
+  return { ledgerSums, sums, running, failures, duplicates, rows, activity, lastErrors, errorsSince }
 }

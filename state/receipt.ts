@@ -37,6 +37,8 @@ export interface Receipt {
   capture: CaptureRow
   arrivals: ArrivalRow[]
   packets: PacketAccount | null
+  /** What an analyst should know, a sentence each. */
+  warnings: string[]
   logs: ReceiptLine[]
   total: { records: number; rows: number; quarantined: number }
   /** Absent when nothing of the capture was meant for it. */
@@ -75,6 +77,7 @@ export function makeReceipt(facts: ReceiptFacts): Receipt {
     capture,
     arrivals,
     packets: capture.packets,
+    warnings: warningsOf(capture),
     logs,
     total: {
       records: sum(logs, 'records'),
@@ -85,6 +88,21 @@ export function makeReceipt(facts: ReceiptFacts): Receipt {
     balanced: problems.length === 0,
     problems,
   }
+}
+
+/** Those of its conversion, and what is to be said of the TLS keys that came with it. */
+export function warningsOf({ warnings, keyLog, keysConverted, engine }: CaptureRow): string[] {
+  if (keyLog === null) return warnings
+  const { badLines, isCut, sha256 } = keyLog
+  const lines = `${badLines} ${badLines === 1 ? 'line' : 'lines'}`
+  return [
+    ...warnings,
+    ...(badLines > 0 ? [`${lines} of the file of TLS keys ${badLines === 1 ? 'is no key' : 'are no keys'}.`] : []),
+    ...(isCut ? ['The file of TLS keys is too large; its beginning alone is kept.'] : []),
+    ...(engine !== null && keysConverted !== sha256
+      ? ['TLS keys came after it was converted; `reprocess` makes use of them.']
+      : []),
+  ]
 }
 
 function linesOf(records: ReceiptFacts['records'], counts: CommitCount[]): ReceiptLine[] {

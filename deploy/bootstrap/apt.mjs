@@ -40,6 +40,20 @@ export async function installPackages(...names) {
   return result.code === 0
 }
 
+/** Puts a package's file into a folder, and installs nothing; for that nobody has to be root. */
+export async function downloadPackage(name, cwd) {
+  const apt = findApt()
+  if (apt === undefined) return
+  const download = () => runTool(apt, [...APT_OPTIONS, 'download', name], { cwd, timeoutMs: APT_LIMIT_MS })
+  const { code } = await download()
+  if (code === 0) return
+  const prefix = await becomeRoot()
+  if (prefix === undefined) return
+  const [file, ...rest] = [...prefix, apt, ...APT_OPTIONS, 'update']
+  await runTool(file, rest, { timeoutMs: APT_LIMIT_MS })
+  await download()
+}
+
 export function isExecutable(path) {
   try {
     accessSync(path, constants.X_OK)

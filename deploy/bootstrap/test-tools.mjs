@@ -1,23 +1,53 @@
 /**
- * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, and a browser for the pages. Under
- * CI=true they are installed where that can be done; elsewhere nobody is given a Java or a browser unasked, and those
- * tests say that they are skipped.
+ * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, a browser for the pages, and promtool,
+ * which checks the rules for Prometheus. Under CI=true they are installed where that can be done; elsewhere nobody is given
+ * a Java or a browser unasked, and those tests say that they are skipped. promtool is taken out of its package, which is
+ * not installed: that would start a Prometheus.
  */
 
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
-import { canInstall, installPackages, isExecutable } from './apt.mjs'
+import { canInstall, downloadPackage, installPackages, isExecutable } from './apt.mjs'
+import { runTool } from './child.mjs'
 import { say } from './say.mjs'
 
 /** By command, the package that has it. */
 const BROKER_TOOLS = { java: 'default-jre-headless', mvn: 'maven', openssl: 'openssl' }
 const TOOLS = { chromium: 'chromium' }
 
+/** Tools that are only unpacked; the last of the tests' PATH. */
+export function toolsFolder(env = process.env) {
+  return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'pcap-pipeline', 'tools')
+}
+
 export async function ensureTestTools(env = process.env) {
+  if (env.CI === 'true') await ensurePromtool(env)
   const packages = missingTools(env)
   if (env.CI !== 'true' || packages.length === 0) return
   if (!(await canInstall())) return say(`some tests need ${packages.join(', ')}, which cannot be installed here`)
   say(`installing what some tests need (apt-get install ${packages.join(' ')})`)
   await installPackages(...packages)
+}
+
+async function ensurePromtool(env) {
+  const folder = toolsFolder(env)
+  const path = [...(env.PATH ?? '').split(delimiter).filter(Boolean), folder]
+  if (path.some((each) => isExecutable(join(each, 'promtool')))) return
+  say('fetching promtool, which some tests need (apt-get download prometheus)')
+  mkdirSync(folder, { recursive: true })
+  const scratch = mkdtempSync(join(folder, '.promtool-'))
+  try {
+    await downloadPackage('prometheus', scratch)
+    const [deb] = readdirSync(scratch).filter((name) => name.endsWith('.deb'))
+    if (deb === undefined) return say('it could not be fetched; those tests will fail')
+    const unpacked = join(scratch, 'unpacked')
+    const { code, output } = await runTool('dpkg-deb', ['-x', join(scratch, deb), unpacked])
+    if (code === 0) renameSync(join(unpacked, 'usr', 'bin', 'promtool'), join(folder, 'promtool'))
+    else say(`it could not be unpacked: ${output.trim()}`)
+  } finally {
+    rmSync(scratch, { recursive: true, force: true })
+  }
 }
 
 /**

@@ -13,6 +13,7 @@ import type { JobRow } from '../../state/job.ts'
 import { STAGE_NAMES } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import { warningsOf } from '../../state/receipt.ts'
 import { type Removal, removeCapture } from '../dataset/remove-capture.ts'
 import type { Indexing } from '../indexing.ts'
 import { cutFlowPackets, listFlowPackets } from '../packets/flow-packets.ts'
@@ -51,14 +52,17 @@ export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
   })
 
   handle('getReceipt', ({ params }) => {
-    const { capture, packets, logs, total, balanced, problems } = ledger.receipt(find(params.id).id)
-    const { id: captureId, name, source, state } = capture
+    const { capture, packets, warnings, logs, total, balanced, problems } = ledger.receipt(find(params.id).id)
+    const { id: captureId, name, source, state, tls } = capture
     return {
       captureId,
       name,
       source,
       state,
+      clockOffsetSeconds: capture.clockOffsetUs / 1e6,
       packets: packets && describeAccount(packets),
+      tls,
+      warnings,
       logs,
       total,
       balanced,
@@ -153,7 +157,7 @@ async function packetRequest(
   signal: AbortSignal,
 ) {
   const capturePath = await storedPath(row, layout)
-  return { capturePath, tuple, from: Date.parse(from), to: Date.parse(to), signal }
+  return { capturePath, clockOffsetUs: row.clockOffsetUs, tuple, from: Date.parse(from), to: Date.parse(to), signal }
 }
 
 async function storedPath(row: CaptureRow, { dataDir }: Layout): Promise<string> {
@@ -194,7 +198,8 @@ export function describeCaptures(ledger: Ledger, rows: readonly CaptureRow[]): C
   const [failures, duplicates, counts] = [overview.failures(ids), overview.duplicates(ids), overview.rows(ids)]
   return rows.map((row) => ({
     ...{ id: row.id, name: row.name, source: row.source, format: row.format, bytes: row.bytes, state: row.state },
-    ...{ engine: row.engine, engineVersion: row.engineVersion, warnings: row.warnings },
+    ...{ engine: row.engine, engineVersion: row.engineVersion, warnings: warningsOf(row), tls: row.tls },
+    clockOffsetSeconds: row.clockOffsetUs / 1e6,
     packets: row.packets && describeAccount(row.packets),
     acceptedAt: isoTime(row.acceptedAt),
     finishedAt: row.finishedAt === null ? null : isoTime(row.finishedAt),

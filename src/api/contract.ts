@@ -82,6 +82,9 @@ export const stageProgress = z.object({
 })
 export type StageProgress = z.infer<typeof stageProgress>
 
+/** What the TLS keys that came with a capture led to. */
+export const tlsAccount = z.object({ keys: count, sessions: count, withKeys: count, decrypted: count })
+
 export const capture = z.object({
   /** SHA-256 of the uncompressed content. */
   id: z.string(),
@@ -94,6 +97,10 @@ export const capture = z.object({
   engineVersion: z.string().nullable(),
   packets: packetAccount.nullable(),
   warnings: z.array(z.string()),
+  /** Where TLS keys came with it and were used. */
+  tls: tlsAccount.nullable(),
+  /** Added to the times of its packets: its source's clock was wrong. */
+  clockOffsetSeconds: z.number(),
   acceptedAt: time,
   finishedAt: time.nullable(),
   /** How often the same content came again. */
@@ -162,7 +169,12 @@ export const receipt = z.object({
   name: z.string(),
   source: z.string(),
   state: captureState,
+  /** Added to the times of its packets: its source's clock was wrong. */
+  clockOffsetSeconds: z.number(),
   packets: packetAccount.nullable(),
+  tls: tlsAccount.nullable(),
+  /** What an analyst should know about the conversion. */
+  warnings: z.array(z.string()),
   logs: z.array(
     z.object({
       logType: z.string(),

@@ -7,8 +7,11 @@ import { STAGE_NAMES, type StageName } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { type Config, describeConfig } from '../config.ts'
+import type { Indexing } from '../indexing.ts'
+import type { Tally } from '../tally.ts'
 import { isoTime } from './captures.ts'
 import type { Health, StageHealth } from './contract.ts'
+import { createMeasures } from './measures.ts'
 import { metricsText } from './metrics.ts'
 import { problemWith } from './problems.ts'
 import type { Routes } from './routes.ts'
@@ -18,6 +21,8 @@ export interface HealthParts {
   layout: Layout
   config: Config
   version: string
+  tally: Tally
+  indexing: Indexing | undefined
   /** Of this process; none where it serves pages alone. */
   stages: readonly StageName[]
   busCounters(): Record<string, number>
@@ -149,6 +154,7 @@ export function healthRoutes(app: FastifyInstance, { handle }: Routes, parts: He
 
   handle('getSettings', () => ({ settings: [...describeConfig(parts.config)] }))
 
+  const measure = createMeasures(parts)
   const plain = { schema: { hide: true } }
   app.get('/healthz', plain, (_request, reply) => reply.type('text/plain').send('ok\n'))
 
@@ -161,7 +167,7 @@ export function healthRoutes(app: FastifyInstance, { handle }: Routes, parts: He
   })
 
   app.get('/metrics', plain, async (_request, reply) => {
-    return reply.type('text/plain; version=0.0.4; charset=utf-8').send(metricsText(await view.health()))
+    return reply.type('text/plain; version=0.0.4; charset=utf-8').send(metricsText(await measure(await view.health())))
   })
 }
 

@@ -18,6 +18,7 @@ import type { Config } from '../config.ts'
 import type { Indexing } from '../indexing.ts'
 import type { DatasetOptions } from '../query/dataset.ts'
 import { openSearchProcess } from '../search/process.ts'
+import type { Tally } from '../tally.ts'
 import type { RescanParts } from '../watch/watch.ts'
 import { captureRoutes } from './captures.ts'
 import { createHealthView, healthRoutes } from './health.ts'
@@ -42,6 +43,8 @@ export interface ApiOptions {
   indexing: Indexing | undefined
   /** Of this process. */
   stages: readonly StageName[]
+  /** What the runners of this process do. */
+  tally: Tally
   /** The dataset as queries open it. */
   dataset: DatasetOptions
   rescanParts: RescanParts

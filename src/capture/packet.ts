@@ -27,6 +27,9 @@ export function emptyPacket(linkType = 0): Packet {
   return { buffer: Buffer.alloc(0), offset: 0, capLen: 0, origLen: 0, seconds: 0, nanos: 0, linkType, number: 0 }
 }
 
+/** A block of secrets as it stands in a pcapng: its type and what it holds; undefined where it is too large to be read. */
+export type OnSecrets = (type: number, data: Buffer | undefined) => void
+
 export type OnPacket = (packet: Packet) => void
 
 /** What a parser found wrong, and how much of the file it cost. */

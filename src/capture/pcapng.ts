@@ -1,12 +1,13 @@
 /**
  * pcapng: blocks, each with its length at both ends; sections, each with its own byte order and interfaces.
- * Read: section header, interface, enhanced, simple and (obsolete) packet blocks. All others are skipped.
+ * Read: section header, interface, enhanced, simple and (obsolete) packet blocks, and secrets where they are asked for.
+ * All others are skipped.
  * Format: draft-ietf-opsawg-pcapng.
  *
  * Damage: a block whose two lengths disagree is skipped up to the next block that is consistent.
  */
 
-import type { CaptureParser, Damage, OnPacket, Packet, Window } from './packet.ts'
+import type { CaptureParser, Damage, OnPacket, OnSecrets, Packet, Window } from './packet.ts'
 import { emptyPacket, MAX_PACKET_BYTES, noDamage, recordDamage } from './packet.ts'
 import { MICROSECONDS, type Resolution, splitTime, unitsPerSecond } from './pcapng-time.ts'
 
@@ -15,8 +16,9 @@ const INTERFACE = 1
 const PACKET = 2
 const SIMPLE = 3
 const ENHANCED = 6
+const SECRETS = 10
 /** Blocks that a search for the next good one accepts: the above, names, statistics, secrets. */
-const KNOWN = new Set([SECTION, INTERFACE, PACKET, SIMPLE, 4, 5, ENHANCED, 10])
+const KNOWN = new Set([SECTION, INTERFACE, PACKET, SIMPLE, 4, 5, ENHANCED, SECRETS])
 
 /** Wireshark's limit; what claims more is damage. */
 const MAX_BLOCK_BYTES = 16 * 1024 * 1024
@@ -33,6 +35,7 @@ interface Interface {
 interface State {
   readonly packet: Packet
   readonly onPacket: OnPacket
+  readonly onSecrets: OnSecrets | undefined
   readonly damage: Damage
   readonly linkTypes: Set<number>
   packets: number
@@ -41,10 +44,11 @@ interface State {
   lostFrom: number
 }
 
-export function createPcapngParser(onPacket: OnPacket): CaptureParser {
+export function createPcapngParser(onPacket: OnPacket, onSecrets?: OnSecrets): CaptureParser {
   const state: State = {
     packet: emptyPacket(),
     onPacket,
+    onSecrets,
     damage: noDamage(),
     linkTypes: new Set(),
     packets: 0,
@@ -112,6 +116,7 @@ const READERS = new Map<number, BlockReader>([
   [INTERFACE, readInterface],
   [SIMPLE, readSimple],
   [PACKET, readObsolete],
+  [SECRETS, readSecrets],
 ])
 
 function readBlock(state: State, window: Window, at: number, length: number): void {
@@ -176,6 +181,16 @@ function readObsolete(state: State, window: Window, at: number, length: number):
   if (!source || capLen > length - 32 || capLen > MAX_PACKET_BYTES) return false
   splitTime(view.getUint32(at + 12, little), view.getUint32(at + 16, little), source.resolution, packet)
   return handOut(state, source, at + 28, capLen, view.getUint32(at + 24, little))
+}
+
+/** Its length is counted without what fills it up; it may be larger than the window. */
+function readSecrets(state: State, { buffer, view, to }: Window, at: number, length: number): boolean {
+  if (state.onSecrets === undefined) return true
+  const bytes = length >= 20 ? view.getUint32(at + 12, state.little) : 0
+  const isWhole = bytes <= length - 20 && at + length <= to
+  const data = isWhole ? buffer.subarray(at + 16, at + 16 + bytes) : undefined
+  state.onSecrets(length >= 20 ? view.getUint32(at + 8, state.little) : 0, data)
+  return true
 }
 
 /** A simple packet has no time: it gets that of the packet before it. */

@@ -10,7 +10,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { CaptureFormat, PacketAccount } from '../../state/capture.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
-import type { CaptureParser, OnPacket, Packet, Window } from './packet.ts'
+import type { CaptureParser, OnPacket, OnSecrets, Packet, Window } from './packet.ts'
 import { createPcapParser, PCAP_HEADER_BYTES } from './pcap.ts'
 import { createPcapngParser } from './pcapng.ts'
 import { sniffContainer } from './sniff.ts'
@@ -24,6 +24,10 @@ export interface ReadOptions {
   onPacket: OnPacket
   /** Awaited after each window (at most 4 MiB of the file): the place to write out what has been gathered. */
   onWindow?: (progress: { bytes: number; packets: number }) => void | Promise<void>
+  /** Microseconds that are added to the time of each packet, and so to those of the account. */
+  clockOffsetUs?: number
+  /** Called for each block of secrets (pcapng), before the packets behind it; its data are valid during the call. */
+  onSecrets?: OnSecrets
   signal?: AbortSignal
 }
 
@@ -41,7 +45,8 @@ export interface ReadResult {
  * Throws `capture_not_recognized` when the file is no uncompressed capture, `capture_unreadable` when it
  * cannot be read. A capture without packets is a result as any other.
  */
-export async function readCapture(path: string, { onPacket, onWindow, signal }: ReadOptions): Promise<ReadResult> {
+export async function readCapture(path: string, options: ReadOptions): Promise<ReadResult> {
+  const { onPacket, onWindow, onSecrets, clockOffsetUs = 0, signal } = options
   const file = await openFile(path)
   try {
     const times = { first: Number.POSITIVE_INFINITY, last: Number.NEGATIVE_INFINITY }
@@ -53,11 +58,27 @@ export async function readCapture(path: string, { onPacket, onWindow, signal }: 
       if (time > times.last) times.last = time
       onPacket(packet)
     }
-    const { format, parser, start } = openParser(path, head.subarray(0, headBytes), timed)
+    const shift = clockOffsetUs === 0 ? timed : shifted(clockOffsetUs, timed)
+    const { format, parser, start } = openParser(path, head.subarray(0, headBytes), shift, onSecrets)
     await feed(file, path, parser, start, onWindow, signal)
     return { format, packets: parser.packets, account: accountOf(parser, times), linkTypes: [...parser.linkTypes] }
   } finally {
     await file.close()
+  }
+}
+
+/** The packet's own time is put back afterwards: a packet that has none takes that of the one before it. */
+function shifted(clockOffsetUs: number, onPacket: OnPacket): OnPacket {
+  const wholeSeconds = Math.floor(clockOffsetUs / 1e6)
+  const moreNanos = (clockOffsetUs - wholeSeconds * 1e6) * 1000
+  return (packet) => {
+    const { seconds, nanos } = packet
+    const sum = nanos + moreNanos
+    packet.seconds = seconds + wholeSeconds + (sum >= 1e9 ? 1 : 0)
+    packet.nanos = sum >= 1e9 ? sum - 1e9 : sum
+    onPacket(packet)
+    packet.seconds = seconds
+    packet.nanos = nanos
   }
 }
 
@@ -97,9 +118,10 @@ function openParser(
   path: string,
   head: Buffer,
   onPacket: OnPacket,
+  onSecrets: OnSecrets | undefined,
 ): { format: CaptureFormat; parser: CaptureParser; start: number } {
   const container = sniffContainer(head)
-  if (container === 'pcapng') return { format: 'pcapng', parser: createPcapngParser(onPacket), start: 0 }
+  if (container === 'pcapng') return { format: 'pcapng', parser: createPcapngParser(onPacket, onSecrets), start: 0 }
   if (container === 'pcap') {
     // A file that ends within its header is a capture without packets.
     const whole = head.length === PCAP_HEADER_BYTES

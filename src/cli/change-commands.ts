@@ -1,7 +1,8 @@
 /** The commands that change what is known: `retry`, `forget`, `reprocess`. A running pipeline sees the change at once. */
 
 import { PipelineError } from '../../state/errors.ts'
-import { removeCapture } from '../dataset/remove-capture.ts'
+import { parseClockOffset } from '../clock-offset.ts'
+import { type Changes, removeCapture } from '../dataset/remove-capture.ts'
 import { recoverAll } from '../pipeline.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
@@ -48,18 +49,25 @@ export async function forget(text: string): Promise<number> {
 }
 
 /** Its rows go, and it is converted again from the stored file. */
-export async function reprocess(text: string): Promise<number> {
-  return await remove(text, 'reprocessing')
+export async function reprocess(text: string, { clockOffset }: { clockOffset?: string } = {}): Promise<number> {
+  if (clockOffset === undefined) return await remove(text, 'reprocessing')
+  const clockOffsetUs = parseClockOffset(clockOffset)
+  if (clockOffsetUs === undefined)
+    throw new PipelineError(
+      'usage',
+      `${JSON.stringify(clockOffset)} is no offset of a clock; write it with a sign and a unit, as in +3600s or -1.5s`,
+    )
+  return await remove(text, 'reprocessing', { clockOffsetUs })
 }
 
-async function remove(text: string, removal: 'forgetting' | 'reprocessing'): Promise<number> {
+async function remove(text: string, removal: 'forgetting' | 'reprocessing', changes: Changes = {}): Promise<number> {
   await using context = openContext()
   const { ledger, layout, stages, indexing, bus: open } = context.parts()
   const capture = ledger.captures.resolve(text)
   const recover = () => recoverAll(stages, context.log)
   const bus = await open()
   try {
-    await removeCapture({ ledger, bus, layout, recover, indexing }, capture, removal)
+    await removeCapture({ ledger, bus, layout, recover, indexing }, capture, removal, changes)
   } finally {
     await bus.close()
   }

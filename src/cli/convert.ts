@@ -5,7 +5,8 @@
 import { mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { basename, join, relative, resolve } from 'node:path'
 import { safeName } from '../../stages/durable.ts'
-import type { Engine, FoundCapture, Log } from '../../stages/ports.ts'
+import { keyLogsBeside, storeKeys } from '../../stages/monitor/keys.ts'
+import type { ConvertRequest, Engine } from '../../stages/ports.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
 import { inspectorFrom, openEngineFrom } from '../parts.ts'
 import { openContext } from './context.ts'
@@ -45,7 +46,9 @@ export async function convertFiles(files: readonly string[], options: ConvertCom
           captures.length === 1
             ? join(out, safeName(file))
             : join(out, safeName(file), safeName(capture.member ?? basename(file)))
-        const { summary, warnings } = await convertOne(opened, capture, file, target, scratch, stop.signal, log)
+        const keysPath = await keysFor(file, scratch)
+        const request = { captureId: capture.sha256, keysPath, signal: stop.signal, log }
+        const { summary, warnings } = await convertOne(opened, request, capture.copy ?? resolve(file), target, scratch)
         print(summary)
         for (const warning of warnings) tell(printable(`${file}: ${warning}`))
       }
@@ -60,25 +63,25 @@ export async function convertFiles(files: readonly string[], options: ConvertCom
   return failures === 0 ? EXIT.ok : EXIT.failed
 }
 
+/** The keys beside a file, as one key log. */
+async function keysFor(file: string, scratch: string): Promise<string | undefined> {
+  const beside = await keyLogsBeside(resolve(file))
+  if (beside.length === 0) return undefined
+  const path = join(scratch, 'keys')
+  await storeKeys(beside, path, join(scratch, 'keys.new'))
+  return path
+}
+
 async function convertOne(
   engine: Engine,
-  capture: FoundCapture,
-  file: string,
+  request: Pick<ConvertRequest, 'captureId' | 'keysPath' | 'signal' | 'log'>,
+  capturePath: string,
   target: string,
   scratch: string,
-  signal: AbortSignal,
-  log: Log,
 ): Promise<{ summary: string; warnings: string[] }> {
   const outDir = await mkdtemp(join(scratch, 'logs-'))
   const workDir = await mkdtemp(join(scratch, 'work-'))
-  const result = await engine.convert({
-    capturePath: capture.copy ?? resolve(file),
-    captureId: capture.sha256,
-    outDir,
-    workDir,
-    signal,
-    log,
-  })
+  const result = await engine.convert({ ...request, capturePath, outDir, workDir })
   await mkdir(target, { recursive: true })
   for (const name of await readdir(target)) if (name.endsWith('.ndjson')) await rm(join(target, name))
   for (const name of await readdir(outDir)) await rename(join(outDir, name), join(target, name))

@@ -6,8 +6,10 @@
 
 import { readdir, realpath, stat } from 'node:fs/promises'
 import { constants } from 'node:os'
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
+import { isKeyLogName } from '../../stages/key-log.ts'
 import { arrivalJob, capturesOf, encodePath } from '../../stages/monitor/arrival.ts'
+import { keyLogsBeside } from '../../stages/monitor/keys.ts'
 import { isPartialName } from '../../stages/monitor/scan.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
 import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
@@ -67,7 +69,20 @@ async function expand(paths: readonly string[]): Promise<string[]> {
       }
   }
   if (files.length === 0) throw new PipelineError('usage', 'there is no file in the folders that were named')
-  return files.sort()
+  return await withoutKeyLogs(files.sort())
+}
+
+/** Key logs of TLS go with the captures that they lie beside. */
+async function withoutKeyLogs(files: readonly string[]): Promise<string[]> {
+  const captures = files.filter((file) => !isKeyLogName(basename(file)))
+  const theirs = new Set((await Promise.all(captures.map((file) => keyLogsBeside(resolve(file))))).flat())
+  const left = files.find((file) => isKeyLogName(basename(file)) && !theirs.has(resolve(file)))
+  if (left !== undefined)
+    throw new PipelineError(
+      'usage',
+      `${printable(left)} is a file of TLS keys; name the capture that it belongs to, which lies beside it under the same name`,
+    )
+  return captures
 }
 
 async function queue(files: readonly string[], source: string, ledger: Ledger): Promise<Wanted[]> {
@@ -76,8 +91,19 @@ async function queue(files: readonly string[], source: string, ledger: Ledger): 
     const { dev, ino, size, mtimeMs } = await stat(file)
     // Who names a link means the file behind it.
     const path = encodePath(await realpath(file, { encoding: 'buffer' }))
+    const keys = (await keyLogsBeside(resolve(file))).map((each) => encodePath(Buffer.from(each)))
     const job = arrivalJob(
-      { path, name: basename(file), source, dev, ino, bytes: size, mtimeMs, keep: true },
+      {
+        path,
+        name: basename(file),
+        source,
+        dev,
+        ino,
+        bytes: size,
+        mtimeMs,
+        keep: true,
+        ...(keys.length > 0 && { keys }),
+      },
       Date.now() * 1000 + index,
     )
     ledger.jobs.add(job)

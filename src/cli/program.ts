@@ -119,7 +119,12 @@ export function makeProgram(does: Does): Command {
   program
     .command('reprocess <capture>')
     .description('remove its rows and convert it again')
-    .action(does(async (capture: string) => (await import('./change-commands.ts')).reprocess(capture)))
+    .option('--clock-offset <offset>', 'add this to its times from now on, as in --clock-offset=-1.5s')
+    .action(
+      does(async (capture: string, options: { clockOffset?: string }) =>
+        (await import('./change-commands.ts')).reprocess(capture, options),
+      ),
+    )
   addWatchlist(program, does)
   addAccounts(program, does)
   program

@@ -1,6 +1,8 @@
 /** A receipt as people read it. */
 
+import type { TlsAccount } from '../../state/capture.ts'
 import type { IndexAccount, Receipt } from '../../state/receipt.ts'
+import { clockOffsetText } from '../clock-offset.ts'
 import { bytesText, printable, textTable, timeText } from './text.ts'
 
 export function receiptText(receipt: Receipt): string {
@@ -23,6 +25,9 @@ export function receiptText(receipt: Receipt): string {
       lines.push(`time      ${timeText(packets.firstTime * 1000)} to ${timeText(packets.lastTime * 1000)}`)
     }
   }
+  if (capture.clockOffsetUs !== 0)
+    lines.push(`clock     ${clockOffsetText(capture.clockOffsetUs)} added to every time (CLOCK_OFFSETS)`)
+  if (capture.tls) lines.push(`tls       ${tlsText(capture.tls)}`)
   lines.push(`records   ${total.records} made = ${total.rows} rows + ${total.quarantined} in quarantine`)
   for (const { logType, quarantined, reasons } of logs) {
     if (quarantined > 0)
@@ -33,7 +38,7 @@ export function receiptText(receipt: Receipt): string {
       )
   }
   if (receipt.elasticsearch) lines.push(...indexLines(receipt.elasticsearch))
-  for (const warning of capture.warnings) lines.push(`warning   ${printable(warning)}`)
+  for (const warning of receipt.warnings) lines.push(`warning   ${printable(warning)}`)
   if (logs.length > 0) {
     const rows = logs.map(({ logType, records, rows: n, quarantined }) => [logType, records, n, quarantined])
     lines.push('', textTable(['log', 'records', 'rows', 'quarantined'], rows), '')
@@ -54,6 +59,11 @@ function indexLines({ documents, rejected, reasons, waiting, notSent }: IndexAcc
     `search    Elasticsearch: ${[`${n(documents)} documents`, `${n(rejected)} refused`, ...rest].join(', ')}`,
     ...(refused.length > 0 ? [`          refused: ${refused.join(', ')}`] : []),
   ]
+}
+
+function tlsText({ keys, sessions, withKeys, decrypted }: TlsAccount): string {
+  const of = `${decrypted} of ${sessions} ${sessions === 1 ? 'session' : 'sessions'} decrypted`
+  return `keys of ${keys} ${keys === 1 ? 'session' : 'sessions'}, ${withKeys} of them in the capture; ${of}`
 }
 
 function endingText({ capture }: Receipt): string {

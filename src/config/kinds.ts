@@ -1,6 +1,7 @@
 /** The kinds of setting: how each reads its text, and in words what it allows. */
 
 import { parseNetwork } from '../../stages/upload/rules/address.ts'
+import { parseClockOffset } from '../clock-offset.ts'
 
 export interface Kind<T> {
   /** The value, or undefined when the text is none; the text is trimmed and not empty unless empty is the default. */
@@ -117,6 +118,21 @@ export const networks: Kind<string[]> = {
   parse: (text) => (text.toLowerCase() === 'none' ? [] : listOf(text, (item) => (isNetwork(item) ? item : undefined))),
 }
 
+/** Source → microseconds. */
+export const clockOffsets: Kind<ReadonlyMap<string, number>> = {
+  allowed:
+    'source=offset, several separated by commas; an offset has a sign and a unit (d, h, m, s, ms, us), as in sensor-a=+3600s,dmz=-1.5s',
+  parse(text) {
+    const pairs = listOf(text, (item) => {
+      const [, source, offset = ''] = /^(.*\S)\s*=\s*(\S+)$/.exec(item) ?? []
+      const us = parseClockOffset(offset)
+      return source === undefined || us === undefined ? undefined : ([source, us] as const)
+    })
+    const offsets = new Map(pairs)
+    return pairs !== undefined && offsets.size === pairs.length ? offsets : undefined
+  },
+}
+
 function isNetwork(text: string): boolean {
   try {
     parseNetwork(text)
@@ -126,8 +142,8 @@ function isNetwork(text: string): boolean {
   }
 }
 
-function listOf(text: string, parse: (item: string) => string | undefined): string[] | undefined {
+function listOf<T>(text: string, parse: (item: string) => T | undefined): T[] | undefined {
   const items = text.split(',').flatMap((item) => item.trim() || [])
   const parsed = items.map(parse)
-  return parsed.every((item) => item !== undefined) ? parsed : undefined
+  return parsed.every((item) => item !== undefined) ? (parsed as T[]) : undefined
 }

@@ -9,6 +9,7 @@ import { z } from 'zod'
 import {
   anyText,
   brokers,
+  clockOffsets,
   filePrefix,
   host,
   hosts,
@@ -119,6 +120,12 @@ export const settings = z.object({
     'A capture larger than this, uncompressed, is refused and put into quarantine.',
     { unit: 'GB' },
   ),
+  CLOCK_OFFSETS: intake(
+    clockOffsets,
+    '',
+    'What to add to the times of the captures of a source whose clock is wrong; a capture keeps what was set when it was accepted.',
+    { shown: 'none' },
+  ),
 
   CONVERT_ENGINE: convert(
     oneOf('auto', 'zeek', 'tshark'),
@@ -161,6 +168,11 @@ export const settings = z.object({
     yesOrNo,
     'false',
     'Also make the smb_cmd log, one row an SMB command; Zeek then loads its script protocols/smb/log-cmds.',
+  ),
+  TLS_KEYS: convert(
+    yesOrNo,
+    'false',
+    'Decrypt TLS with the keys that come with a capture, beside it or in it: what the sessions carried is in the tables then.',
   ),
 
   SPLIT_LINES: batches(wholeNumber(1, 10_000_000), '10000', 'The most events that one chunk holds.', {

@@ -19,6 +19,11 @@ import type { Indexing } from '../indexing.ts'
 import { datasetLock, tryDatasetLock } from './lock.ts'
 import { withoutCapture } from './rewrite.ts'
 
+/** What the conversion that follows a `reprocessing` is to do otherwise. */
+export interface Changes {
+  clockOffsetUs?: number
+}
+
 export type Removal = 'forgetting' | 'reprocessing' | 'forgotten'
 
 export interface RemovalParts {
@@ -35,12 +40,17 @@ const PATIENCE_MS = 60_000
 /** Whoever is indexing the capture notices within a second that it must not, and ends. */
 const LOSES_LEASE_MS = 2_500
 
-export async function removeCapture(parts: RemovalParts, { id }: CaptureRow, removal: Removal): Promise<void> {
+export async function removeCapture(
+  parts: RemovalParts,
+  { id }: CaptureRow,
+  removal: Removal,
+  changes: Changes = {},
+): Promise<void> {
   using _lock = await datasetLock(parts.ledger, PATIENCE_MS)
-  await removeLocked(parts, id, removal)
+  await removeLocked(parts, id, removal, changes)
 }
 
-async function removeLocked(parts: RemovalParts, id: string, removal: Removal): Promise<void> {
+async function removeLocked(parts: RemovalParts, id: string, removal: Removal, changes: Changes = {}): Promise<void> {
   const { ledger, layout, indexing } = parts
   checkSettled(ledger, id)
   if (removal !== 'forgotten') await parts.bus.announce([{ kind: 'forgotten', captureId: id }])
@@ -48,6 +58,7 @@ async function removeLocked(parts: RemovalParts, id: string, removal: Removal): 
   const quietAt = Date.now() + (isIndexing ? LOSES_LEASE_MS : 0)
   ledger.transaction(() => {
     ledger.captures.setState(id, removal)
+    if (changes.clockOffsetUs !== undefined) ledger.captures.setClockOffset(id, changes.clockOffsetUs)
     ledger.jobs.removeOf(id)
     ledger.artifacts.releaseOf(id)
   })
@@ -112,7 +123,7 @@ async function removeDeadLetters(id: string, { quarantine }: Layout): Promise<vo
 }
 
 async function removeFiles(id: string, layout: Layout): Promise<void> {
-  for (const format of ['pcap', 'pcapng']) await rm(join(layout.captures, `${id}.${format}`), { force: true })
+  for (const format of ['pcap', 'pcapng', 'keys']) await rm(join(layout.captures, `${id}.${format}`), { force: true })
   for (const name of await readdir(layout.quarantine)) {
     if (name.startsWith(`${id.slice(0, 12)}-`)) await rm(join(layout.quarantine, name), { force: true })
   }

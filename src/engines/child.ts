@@ -11,6 +11,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, isAbsolute, join, resolve } from 'node:path'
 import { messageOf, PipelineError } from '../../state/errors.ts'
+import { noteChild } from '../children.ts'
 import { cutOff } from './cut-off.ts'
 import { rssOf } from './rss.ts'
 
@@ -93,6 +94,7 @@ export async function runChild(options: ChildOptions): Promise<ChildResult> {
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  noteChild('tool', child)
   let failure: unknown
   const end = (reason: unknown) => {
     failure ??= reason

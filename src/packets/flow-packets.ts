@@ -24,6 +24,8 @@ import { createLayerWalk, ICMP, ICMP6, type Layer, type LayerWalk, SCTP, TCP, UD
 
 export interface FlowPacketsRequest {
   capturePath: string
+  /** As the events of the capture have it: times are found, and told, with it. */
+  clockOffsetUs?: number
   tuple: FiveTuple
   /** Milliseconds since the epoch; both ends count. */
   from: number
@@ -121,7 +123,7 @@ async function formatOf(
 }
 
 async function select(
-  { capturePath, tuple, from, to, signal }: FlowPacketsRequest,
+  { capturePath, clockOffsetUs = 0, tuple, from, to, signal }: FlowPacketsRequest,
   walk: LayerWalk,
   onMatch: (packet: Packet, layer: Layer) => void,
   onWindow?: () => Promise<void>,
@@ -134,6 +136,7 @@ async function select(
     return true
   }
   await readCapture(capturePath, {
+    clockOffsetUs,
     ...(signal && { signal }),
     ...(onWindow && { onWindow }),
     onPacket(packet) {

@@ -11,6 +11,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { type ErrorCode, PipelineError } from '../../state/errors.ts'
+import { noteChild } from '../children.ts'
 import { type DatasetOptions, removeLeftovers } from './dataset.ts'
 import { openOutput } from './output.ts'
 import type { QueryOptions, QuerySummary } from './run.ts'
@@ -38,6 +39,7 @@ export async function runIsolated(
   if (signal?.aborted) throw stopped()
   // The environment stays here: a query has no business with it.
   const child = spawn(process.execPath, [childPath()], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'], env: {} })
+  noteChild('query', child)
   const ended = endOf(child)
   const kill = () => child.kill('SIGKILL')
   signal?.addEventListener('abort', kill, { once: true })

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import type { RulesFiles } from '../../stages/upload/rules.ts'
 import { type ErrorCode, PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
+import { noteChild } from '../children.ts'
 import type { DatasetOptions } from '../query/dataset.ts'
 import type { SearchName, SearchRequests } from './engine.ts'
 
@@ -56,6 +57,7 @@ export function openSearchProcess(options: SearchProcessOptions): SearchProcess 
 
   function start(): ChildProcess {
     const started = fork(childPath(), [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: {}, execArgv: [] })
+    noteChild('search', started)
     started.on('message', (message: FromChild) => {
       if (!('id' in message)) return
       const request = waiting.get(message.id)

@@ -8,12 +8,13 @@
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { PipelineError } from '../../state/errors.ts'
-import type { Layout } from '../../state/layout.ts'
+import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { flushAll, linkOrCopy, safeName } from '../durable.ts'
 import type { LogFile, SplitInput } from '../hand-offs.ts'
 import type { Engine } from '../ports.ts'
 import { oneJob, type Stage } from '../stage.ts'
+import { clockWarnings } from './clock.ts'
 
 export interface ConvertOptions {
   ledger: Ledger
@@ -38,6 +39,8 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
         )
       }
       await checkUnchanged(capturePath, capture.bytes)
+      const keysPath = keysPathOf(layout, capture.id)
+      const hasKeys = await exists(keysPath)
       const outDir = join(workDir, 'logs')
       const scratch = join(workDir, 'scratch')
       await mkdir(outDir)
@@ -46,6 +49,8 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
       const result = await (await engine()).convert({
         capturePath,
         captureId: capture.id,
+        clockOffsetUs: capture.clockOffsetUs,
+        ...(hasKeys ? { keysPath } : {}),
         outDir,
         workDir: scratch,
         signal: AbortSignal.any([signal, timeLimit(timeoutMs)]),
@@ -79,7 +84,17 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
           logs.length > 0
             ? [{ stage: 'split', key: capture.id, captureId: capture.id, input, bytes, events: records }]
             : [],
-        facts: [{ kind: 'conversion', captureId: capture.id, conversion: result }],
+        facts: [
+          {
+            kind: 'conversion',
+            captureId: capture.id,
+            conversion: {
+              ...result,
+              keysConverted: hasKeys ? capture.keyLog?.sha256 : undefined,
+              warnings: [...clockWarnings(packets, capture), ...result.warnings],
+            },
+          },
+        ],
         outputs: { engine: result.engine, version: result.engineVersion, records },
       }
     }),

@@ -20,11 +20,15 @@ export interface Arrival extends FileIdentity {
   /** For people. */
   name: string
   source: string
+  /** Key logs of TLS that belong to it. */
+  keys?: Arrival['path'][]
+  /** It is a key log itself, and came after these captures. */
+  keysOf?: string[]
   /** Somebody's own file, named on the command line: it is copied and stays. */
   keep?: boolean
 }
 
-export function pathOf({ path }: Arrival): string | Buffer {
+export function pathOf({ path }: Pick<Arrival, 'path'>): string | Buffer {
   return typeof path === 'string' ? path : Buffer.from(path.hex, 'hex')
 }
 

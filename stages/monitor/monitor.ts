@@ -3,23 +3,25 @@
  *
  * Safe to repeat: the content's hash is the key. What was found out about a file is noted in the ledger before
  * the file is moved, so that an attempt that finds the file gone knows what it was, and finishes. A second
- * copy of a known capture is linked to the first and not processed.
+ * copy of a known capture is linked to the first and not processed. Key logs of TLS that came with it are stored before
+ * it is, and taken away after it was recorded; those that come later are stored with the capture that is there.
  */
 
 import { randomUUID } from 'node:crypto'
-import { constants, existsSync } from 'node:fs'
+import { constants, existsSync, rmSync } from 'node:fs'
 import { access, copyFile, link, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
-import { isBeingRemoved, type NewCapture } from '../../state/captures.ts'
+import { isBeingRemoved, type KeyLog, type NewCapture } from '../../state/captures.ts'
 import type { Fact } from '../../state/completion.ts'
 import { errnoOf, PipelineError } from '../../state/errors.ts'
 import type { Job } from '../../state/job.ts'
-import type { Layout } from '../../state/layout.ts'
+import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { flush, move, safeName, shortHash } from '../durable.ts'
 import type { CaptureInspector, FoundCapture, Inspection } from '../ports.ts'
 import { oneJob, type Postponed, type Stage, type StageContext, type StageResult } from '../stage.ts'
 import { type Arrival, type FileIdentity, identify, pathOf, sameFile } from './arrival.ts'
+import { removeKeyLog, storeKeys } from './keys.ts'
 
 export interface MonitorOptions {
   ledger: Ledger
@@ -27,22 +29,27 @@ export interface MonitorOptions {
   inspector: CaptureInspector
   /** How long a file that ends in the middle of a record, or holds none, may still grow. */
   cutGraceMs: number
+  /** Source → microseconds to add to the times of its captures. */
+  clockOffsets: ReadonlyMap<string, number>
 }
 
 /** What the ledger knows of a file before it is moved. */
 interface Note {
   file?: FileIdentity
   inspection?: Inspection
+  /** By the id of the capture that they are stored with. */
+  keyLogs?: Record<string, KeyLog>
   /** Where a failed attempt put it; a retry reads it there. */
   quarantined?: string
 }
 
-export function createMonitor({ ledger, layout, inspector, cutGraceMs }: MonitorOptions): Stage {
+export function createMonitor({ ledger, layout, inspector, cutGraceMs, clockOffsets }: MonitorOptions): Stage {
   return {
     name: 'monitor',
 
     handle: oneJob<Arrival>(async (job, context) => {
       const arrival = job.input
+      if (arrival.keysOf !== undefined) return await takeKeys(arrival, arrival.keysOf, context)
       const note = (job.note ?? {}) as Note
       // An attempt that was cut short has stored it all: only the recording is left, whatever lies at the path by now.
       if (note.inspection !== undefined && (await isStored(note.inspection))) return accept(arrival, note, context)
@@ -63,7 +70,8 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
       if (postponed) return postponed
 
       const found = await store(inspection, path, context)
-      const noted: Note = { ...note, file, inspection: found.inspection }
+      const keyLogs = await keepKeys(arrival, found.inspection, context)
+      const noted: Note = { ...note, file, inspection: found.inspection, keyLogs }
       ledger.jobs.note(job, noted)
       await found.move()
       return accept(arrival, noted, context)
@@ -72,6 +80,8 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
     async giveUp(job, { code, message }) {
       const arrival = job.input as Arrival
       const note = (job.note ?? {}) as Note
+      for (const id of Object.keys(note.keyLogs ?? {}))
+        if (ledger.captures.get(id) === undefined) await rm(keysPathOf(layout, id), { force: true })
       // What is in quarantine already was there before this attempt; what lies at its old place is another file.
       if (note.quarantined !== undefined) return
       const reason = {
@@ -97,6 +107,61 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
         })
       })
     },
+  }
+
+  /** The keys that came with a file, for each capture in it. */
+  async function keepKeys(
+    { keys = [] }: Arrival,
+    { captures }: Inspection,
+    { workDir }: StageContext,
+  ): Promise<Record<string, KeyLog>> {
+    if (keys.length === 0) return {}
+    const sources = keys.map((path) => pathOf({ path }))
+    const kept = captures.map(async ({ sha256 }) => {
+      const keyLog = await storeKeys(sources, keysPathOf(layout, sha256), join(workDir, `${sha256}.keys`))
+      return [sha256, keyLog] as const
+    })
+    return Object.fromEntries(await Promise.all(kept))
+  }
+
+  /** Keys that came after their captures. */
+  async function takeKeys(
+    arrival: Arrival,
+    ids: readonly string[],
+    { workDir, log }: StageContext,
+  ): Promise<StageResult | Postponed> {
+    const states = ids.map((id) => ledger.captures.get(id)?.state)
+    if (states.some((state) => state !== undefined && isBeingRemoved(state)))
+      return { postponedMs: 1000, why: 'the rows of their capture are being removed at this moment' }
+    const present = ids.filter((_, i) => states[i] !== undefined)
+    const facts: Fact[] = []
+    for (const id of present) {
+      const keyLog = await storeKeys([pathOf(arrival)], keysPathOf(layout, id), join(workDir, `${id}.keys`))
+      facts.push({ kind: 'keys', captureId: id, keyLog })
+      log.info('TLS keys came for a capture that is here; `reprocess` makes use of them', {
+        file: arrival.name,
+        capture: id.slice(0, 16),
+        secrets: keyLog.secrets,
+      })
+    }
+    return {
+      guard: () => present.forEach(checkPresent),
+      facts,
+      afterwards: async () => {
+        if (present.length > 0) await removeKeyLog(pathOf(arrival))
+      },
+      outputs: { keysOf: present },
+    }
+  }
+
+  /** Keys of a capture that is forgotten at this moment are nobody's: they go, and are looked at again. */
+  function checkPresent(id: string): void {
+    const state = ledger.captures.get(id)?.state
+    if (state !== undefined && !isBeingRemoved(state)) return
+    if (state === undefined || state === 'forgetting') rmSync(keysPathOf(layout, id), { force: true })
+    throw new PipelineError('artifact_missing', 'the capture of these keys is being removed at this moment', {
+      retryable: true,
+    })
   }
 
   async function isStored({ captures }: Inspection): Promise<boolean> {
@@ -219,6 +284,7 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
           const capture = outcome === 'duplicate' ? undefined : newCapture(arrival, found, outcome)
           return { kind: 'arrival', arrival: { ...arrived, member, bytes, captureId: sha256, outcome }, capture }
         }),
+        ...Object.entries(note.keyLogs ?? {}).map(([captureId, keyLog]): Fact => ({ kind: 'keys', captureId, keyLog })),
         ...ignored.map(
           ({ member, reason }): Fact => ({
             kind: 'arrival',
@@ -235,7 +301,10 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
           input: {},
           bytes,
         })),
-      afterwards: () => removeOriginal(arrival, note),
+      afterwards: async () => {
+        await removeOriginal(arrival, note)
+        if (!arrival.keep) for (const path of arrival.keys ?? []) await removeKeyLog(pathOf({ path }))
+      },
       outputs: { captures: captures.map(({ sha256 }) => sha256) },
     }
   }
@@ -264,7 +333,9 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs }: Monitor
   function newCapture({ name, source }: Arrival, capture: FoundCapture, state: 'accepted' | 'empty'): NewCapture {
     const { sha256: id, format, bytes, member } = capture
     const path = relative(layout.dataDir, storedPath(capture))
-    return { id, name: member ?? name, source, format, bytes, path, state }
+    // Kept with the capture, so that it is converted alike whatever the setting says later.
+    const clockOffsetUs = clockOffsets.get(source) ?? 0
+    return { id, name: member ?? name, source, format, bytes, path, state, clockOffsetUs }
   }
 
   function storedPath({ sha256, format }: FoundCapture): string {

@@ -12,6 +12,7 @@ import { join } from 'node:path'
 import { watch } from 'chokidar'
 import { messageOf } from '../../state/errors.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import { belongsTo, isKeyLogName } from '../key-log.ts'
 import type { Log } from '../ports.ts'
 import { arrivalJob } from './arrival.ts'
 import { type InboxFile, isPartialName, scanInbox } from './scan.ts'
@@ -34,6 +35,9 @@ export interface WatchOptions {
 /** Files that one look queues: a transaction that stays short. The next look takes the next. */
 const MOST_AT_ONCE = 500
 
+/** Keys that lie alone are taken for those of a capture that came earlier only after so long. */
+const KEYS_GRACE_INTERVALS = 5
+
 export interface Watcher {
   /** Looks now. */
   rescan(): void
@@ -42,10 +46,13 @@ export interface Watcher {
 
 export async function watchInbox(options: WatchOptions): Promise<Watcher> {
   const { inbox, stabilityMs, rescanMs, polling, ledger, log, onQueued, mayQueue } = options
+  const keysGraceMs = stabilityMs * KEYS_GRACE_INTERVALS
   const settling = new Settling(stabilityMs)
   const tickMs = Math.max(100, Math.min(1000, stabilityMs / 4))
   /** Files that wait in the queue: they need no second look until their job has ended. */
   const queued = new Map<string, string>()
+  /** Key logs whose capture is not in the inbox: since when they look as they do. */
+  const waiting = new Map<string, { identity: string; at: number; isTold?: boolean }>()
   const complaints = new Set<string>()
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
@@ -97,16 +104,22 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
   async function queueSettled(files: InboxFile[]): Promise<void> {
     try {
       forgetEnded(files)
-      const open = files.filter(({ key, kind }) => kind !== 'other' && !queued.has(key))
+      const { captures, keysOf, alone } = pairUp(files)
+      const fresh = captures.filter(({ key, kind }) => kind !== 'other' && !queued.has(key))
+      const open = [...new Set(fresh.flatMap((file) => [file, ...keysOf(file)]))]
+      queueKeys(alone)
       const settled = settling.observe(open, performance.now())
       if (settled.size === 0 || !mayQueue()) return
-      const candidates = open.filter(({ key }) => settled.has(key))
-      const held = heldForWriting(new Set(candidates.map(({ path }) => realPath(path))))
-      const ready = candidates.filter(({ path }) => !held.has(realPath(path))).slice(0, MOST_AT_ONCE)
+      // A capture and its keys settle together.
+      const withKeys = (file: InboxFile) => [file, ...keysOf(file)]
+      const candidates = fresh.filter((file) => withKeys(file).every(({ key }) => settled.has(key)))
+      const held = heldForWriting(new Set(candidates.flatMap(withKeys).map(({ path }) => realPath(path))))
+      const isHeld = (file: InboxFile) => withKeys(file).some(({ path }) => held.has(realPath(path)))
+      const ready = candidates.filter((file) => !isHeld(file)).slice(0, MOST_AT_ONCE)
       ledger.transaction(() => {
-        for (const file of ready) queued.set(file.key, queue(file))
+        for (const file of ready) queued.set(file.key, queue(file, keysOf(file)))
       })
-      for (const { key } of ready) settling.forget(key)
+      for (const { key } of ready.flatMap(withKeys)) settling.forget(key)
       complaints.delete('ledger')
       if (ready.length > 0) onQueued()
     } catch (error) {
@@ -118,8 +131,10 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
    * A file that came again in the same state (a hard link, a restored copy) is a new arrival. One that could
    * not be moved away still lies there: it waits for somebody's retry.
    */
-  function queue({ path, name, source, dev, ino, bytes, mtimeMs }: InboxFile): string {
-    const arrival = { path, name, source, dev, ino, bytes, mtimeMs }
+  function queue(file: InboxFile, keys: InboxFile[], keysOf?: string[]): string {
+    const { path, name, source, dev, ino, bytes, mtimeMs } = file
+    const more = { ...(keys.length > 0 && { keys: keys.map((each) => each.path) }), ...(keysOf && { keysOf }) }
+    const arrival = { path, name, source, dev, ino, bytes, mtimeMs, ...more }
     for (let again = 0; ; again++) {
       const job = arrivalJob(arrival, again)
       const known = ledger.jobs.find('monitor', job.key)
@@ -127,6 +142,38 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
       else if (known.status === 'done' || (known.status === 'failed' && known.errorCode !== 'io')) continue
       return job.key
     }
+  }
+
+  /**
+   * Keys without their capture wait for it; where it was here before, they are taken in for it. They wait as long as a
+   * capture that does not look whole: it may be on its way, under a name that was used before.
+   */
+  function queueKeys(alone: readonly InboxFile[]): void {
+    const present = new Set(alone.map(({ key }) => key))
+    for (const key of waiting.keys()) if (!present.has(key)) waiting.delete(key)
+    const now = performance.now()
+    for (const file of alone.filter(({ key }) => !queued.has(key))) {
+      const identity = `${file.ino} ${file.bytes} ${file.mtimeMs}`
+      const since = waiting.get(file.key)
+      if (since?.identity !== identity) waiting.set(file.key, { identity, at: now })
+      else if (now - since.at >= keysGraceMs && mayQueue()) queueLate(file)
+    }
+  }
+
+  function queueLate(file: InboxFile): void {
+    const stem = file.name.slice(0, file.name.lastIndexOf('.'))
+    const captures = ledger.captures.arrivedAs(file.source, stem)
+    const found = captures.find(({ name }) => belongsTo(file.name, name))
+    if (found === undefined) {
+      const known = waiting.get(file.key)
+      if (known !== undefined && !known.isTold)
+        log.info('TLS keys wait in the inbox for the capture that they belong to', { file: file.name })
+      if (known !== undefined) known.isTold = true
+      return
+    }
+    if (heldForWriting(new Set([realPath(file.path)])).size > 0) return
+    ledger.transaction(() => queued.set(file.key, queue(file, [], [found.captureId])))
+    onQueued()
   }
 
   function forgetEnded(files: InboxFile[]): void {
@@ -154,6 +201,20 @@ export async function watchInbox(options: WatchOptions): Promise<Watcher> {
     },
   }
 }
+
+/** Which key logs belong to which captures of the same folder, and which have none there. */
+function pairUp(files: readonly InboxFile[]) {
+  const keyLogs = files.filter(({ kind, name }) => kind === 'file' && isKeyLogName(name))
+  const isKeyLog = new Set(keyLogs)
+  const captures = keyLogs.length === 0 ? files : files.filter((file) => !isKeyLog.has(file))
+  const byFolder = Map.groupBy(keyLogs, folderOf)
+  const keysOf = (file: InboxFile) =>
+    keyLogs.length === 0 ? [] : (byFolder.get(folderOf(file)) ?? []).filter(({ name }) => belongsTo(name, file.name))
+  const paired = keyLogs.length === 0 ? isKeyLog : new Set(captures.flatMap(keysOf))
+  return { captures, keysOf, alone: keyLogs.filter((file) => !paired.has(file)) }
+}
+
+const folderOf = ({ key }: InboxFile) => key.slice(0, key.lastIndexOf('/'))
 
 /** Whether this process may do in the inbox what it must: read, write, rename and delete. Throws what it may not. */
 export async function probeInbox(inbox: string): Promise<void> {

@@ -86,7 +86,9 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const producers = new Map<StageName, Producer>()
   const readers: (Queue | Stream)[] = []
   let stream: Stream | undefined
-  const count = { commits: 0, aborted: 0 }
+  const count = { commits: 0, aborted: 0, deadLetters: 0 }
+  /** Dead letters of what is being committed, by its lease. */
+  const lettersOf = new Map<string, number>()
   /** Batches whose quarantined lines are among their dead letters. */
   const accounted = new WeakSet<Collected>()
   const normalized = once(async () => {
@@ -202,8 +204,12 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       accounted.add(collected)
     }
     return async (transaction: Transaction) => {
-      for await (const letters of collected?.deadLetters.read() ?? [])
+      // An attempt that is repeated sends them all again.
+      lettersOf.set(lease, 0)
+      for await (const letters of collected?.deadLetters.read() ?? []) {
         await send(transaction, config.topicDeadLetter, letters)
+        lettersOf.set(lease, (lettersOf.get(lease) ?? 0) + letters.length)
+      }
       if (uploaded === undefined || !config.publishNormalized) return
       await (await normalized())({ ...uploaded, signal }, (messages) =>
         send(transaction, config.topicNormalized, messages),
@@ -286,12 +292,14 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
         isCommitted = await attempt(producer, completion, taken, { signal, tries }, send)
       ledger.transaction(() => ledger.applyPrepared(completion.lease, isLocal))
       count.commits++
+      count.deadLetters += lettersOf.get(completion.lease) ?? 0
     } catch (error) {
       // What is or may be committed stays prepared, and its jobs stay leased: `recover` finds out and applies it.
       if (!isCommitted && !(error instanceof InDoubt)) ledger.prepared.remove(completion.lease)
       throw kafkaError(error, config)
     } finally {
       underWay.delete(completion.lease)
+      lettersOf.delete(completion.lease)
     }
   }
 
@@ -420,6 +428,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     counters: () => ({
       kafka_commits: count.commits,
       kafka_aborted: count.aborted,
+      kafka_dead_letters: count.deadLetters,
       kafka_rebalances: readers.reduce((sum, { group }) => sum + group.rebalances(), 0),
       kafka_lag: readers.reduce((sum, reader) => sum + reader.lag(), 0),
       kafka_buffered_bytes: stream?.buffered() ?? 0,

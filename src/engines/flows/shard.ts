@@ -29,6 +29,7 @@ interface Shard {
 
 export interface ShardOptions {
   capturePath: string
+  clockOffsetUs?: number
   /** An existing directory. */
   dir: string
   /** How many parts; fewer come out when there are fewer pairs of hosts. */
@@ -44,7 +45,14 @@ export interface ShardResult {
 }
 
 /** Throws what reading and writing throw; the caller removes `dir`. */
-export async function shardCapture({ capturePath, dir, parts, onPacket, signal }: ShardOptions): Promise<ShardResult> {
+export async function shardCapture({
+  capturePath,
+  clockOffsetUs,
+  dir,
+  parts,
+  onPacket,
+  signal,
+}: ShardOptions): Promise<ShardResult> {
   const { partOf, linkTypes } = await planParts(capturePath, parts, signal)
   const format = linkTypes.length > 1 ? 'pcapng' : 'pcap'
   const count = 1 + partOf.reduce((most, part) => Math.max(most, part), 0)
@@ -52,6 +60,7 @@ export async function shardCapture({ capturePath, dir, parts, onPacket, signal }
   const outputs = await settleAll(open)
   try {
     const read = await readCapture(capturePath, {
+      clockOffsetUs,
       ...(signal ? { signal } : {}),
       onPacket: (packet) => {
         const part = partOf[bucketOf(packet)] as number

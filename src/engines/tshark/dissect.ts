@@ -10,6 +10,7 @@ import { createSharedFiles } from './files.ts'
 import { createLiveFlows, type LiveFlows } from './live.ts'
 import { filterNotice } from './packet-filter.ts'
 import type { Fields, Flow, Protocol } from './protocols/protocol.ts'
+import type { TlsKeys } from './protocols/tls-keys.ts'
 import { violationRecord } from './protocols/violation.ts'
 import { createReassembly, type Payload, type Reassembly, type Segment, type StreamHandler } from './reassembly.ts'
 import { createSession, type Expectation, type FlowSession, flowColumns, type SessionHost } from './session.ts'
@@ -20,6 +21,7 @@ export interface DissectOptions {
   protocols: readonly Protocol[]
   /** Logs that Zeek has only with a policy script: `smb_cmd`. */
   policyLogs?: readonly string[]
+  tlsKeys?: TlsKeys | undefined
   write(log: string, record: object): void
   /** A record as JSON text. */
   writeLine(log: string, line: string): void
@@ -94,9 +96,19 @@ export function createDissect(options: DissectOptions): Dissect {
 
   const sharedFiles = createSharedFiles(write)
   const shared = new Map<string, { end(): void }>()
-  const { protocols, onFault } = options
+  const { protocols, onFault, tlsKeys } = options
   const policyLogs = new Set(options.policyLogs)
-  const host: SessionHost = { write, writeOfFlow, protocols, policyLogs, onFault, expected, sharedFiles, shared }
+  const host: SessionHost = {
+    write,
+    writeOfFlow,
+    protocols,
+    policyLogs,
+    onFault,
+    expected,
+    sharedFiles,
+    shared,
+    tlsKeys,
+  }
 
   const open = (): FlowSession => createSession(host, flows.identity())
   const flows: LiveFlows = createLiveFlows<FlowState>(

@@ -6,12 +6,13 @@
  * wanted. What no worker can take is found out, handed out and counted, and the rest goes on (isolate.ts).
  */
 
-import { rm, stat } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { appendFile, readFile, rm, stat } from 'node:fs/promises'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import packageJson from '../../../package.json' with { type: 'json' }
 import type { ConvertRequest, ConvertResult, Engine } from '../../../stages/ports.ts'
-import type { PacketAccount } from '../../../state/capture.ts'
+import type { PacketAccount, TlsAccount } from '../../../state/capture.ts'
 import { PipelineError } from '../../../state/errors.ts'
 import { cleanEnv, findExecutable, runChild } from '../child.ts'
 import { createIsolation, type IsolateOptions, type Isolation, isPoisoned, type Poison } from './isolate.ts'
@@ -43,6 +44,8 @@ export interface TsharkEngineOptions {
   silenceMs?: number
   /** A capture of this size or more falls into parts (default `PARTS_FROM_BYTES`). */
   partsFromBytes?: number
+  /** Decrypts TLS with the keys that come with a capture. */
+  tlsKeys?: boolean
   /** Another worker module in place of worker.ts; it answers as that one does. */
   worker?: URL
   /** A capture of packets on which dissection fails, and how. Copy what is to be kept: it is removed afterwards. */
@@ -68,6 +71,7 @@ const DEFAULT_MEMORY = 2048 * MB
 /** Lines of the packet log that wait in memory before they are written. */
 const FLUSH_BYTES = 4 * MB
 const UID_FILE = 'uids.txt'
+const EMBEDDED_KEYS_FILE = 'embedded.keys'
 /** Small captures do not wait for all parts of a large one. */
 const FIRST = 1
 
@@ -116,7 +120,13 @@ async function convert(request: ConvertRequest, options: Opened, engineVersion: 
   const dissected = await dissect(request, options)
   const { results, poison } = dissected
   const account = accountOf(dissected)
-  const warnings = [...undecodedWarnings(results), ...faultWarnings(request, results), ...poisonWarnings(poison)]
+  const tls = tlsAccount(request, dissected, options)
+  const warnings = [
+    ...undecodedWarnings(results),
+    ...faultWarnings(request, results),
+    ...poisonWarnings(poison),
+    ...tls.warnings,
+  ]
   const logs = await mergeLogs(
     results.flatMap(({ pieces }) => pieces),
     request.outDir,
@@ -125,7 +135,7 @@ async function convert(request: ConvertRequest, options: Opened, engineVersion: 
     const packet = await addPacketLog(request, options, options.tshark, account, warnings)
     if (packet !== undefined) logs.packet = packet
   }
-  return { engine: 'tshark', engineVersion, logs, packets: account, warnings }
+  return { engine: 'tshark', engineVersion, logs, packets: account, ...(tls.account && { tls: tls.account }), warnings }
 }
 
 interface Dissected {
@@ -133,6 +143,8 @@ interface Dissected {
   /** In the order of the parts. */
   results: PassResult[]
   poison: Poison[]
+  /** Key logs in it. */
+  embeddedKeys: number
 }
 
 async function dissect(request: ConvertRequest, options: Opened): Promise<Dissected> {
@@ -143,17 +155,19 @@ async function dissect(request: ConvertRequest, options: Opened): Promise<Dissec
 
 /** A small capture in one pass; it becomes a part when the pass fails. */
 async function dissectWhole(request: ConvertRequest, options: Opened): Promise<Dissected> {
-  const { capturePath, workDir, signal, onProgress } = request
+  const { capturePath, clockOffsetUs, workDir, signal, onProgress } = request
   const base = baseOf(request, options)
   try {
-    const pass = { ...base, source: { capturePath }, outPath: join(workDir, 'lines') }
+    const pass = { ...base, source: { capturePath }, clockOffsetUs, outPath: join(workDir, 'lines') }
     const result = await options.pool.pass(pass, { signal, onProgress, priority: FIRST })
-    return { account: result.account as Dissected['account'], results: [result], poison: [] }
+    const { account, embeddedKeys = 0 } = result
+    return { account: account as Dissected['account'], results: [result], poison: [], embeddedKeys }
   } catch (error) {
     if (!isPoisoned(error)) throw error
-    const { account, parts, end } = await splitCapture(
+    const embeddedPath = await freshEmbeddedPath(request)
+    const { account, parts, end, embeddedKeys } = await splitCapture(
       options.pool,
-      { capturePath, dir: workDir, parts: 1 },
+      { capturePath, clockOffsetUs, dir: workDir, parts: 1, embeddedPath },
       { signal },
     )
     const poison: Poison[] = []
@@ -161,7 +175,8 @@ async function dissectWhole(request: ConvertRequest, options: Opened): Promise<D
     const [only] = parts
     // Without a packet it is not a packet that does it.
     if (only === undefined || end === undefined) throw error
-    return { account, results: await isolation.dissect({ spoolPath: only.path, end }, undefined, error), poison }
+    const results = await isolation.dissect({ spoolPath: only.path, end }, undefined, error)
+    return { account, results, poison, embeddedKeys }
   }
 }
 
@@ -171,15 +186,19 @@ async function dissectParts(
   parts: number,
   captureBytes: number,
 ): Promise<Dissected> {
-  const { capturePath, workDir } = request
+  const { capturePath, clockOffsetUs, workDir } = request
   const cancel = new AbortController()
   const signal = AbortSignal.any([request.signal, cancel.signal])
   const progress = createProgress(request, captureBytes)
   const onProgress = progress.split
-  const split = await splitCapture(options.pool, { capturePath, dir: workDir, parts }, { signal, onProgress })
-  const { account, end } = split
+  const split = await splitCapture(
+    options.pool,
+    { capturePath, clockOffsetUs, dir: workDir, parts, embeddedPath: await freshEmbeddedPath(request) },
+    { signal, onProgress },
+  )
+  const { account, end, embeddedKeys } = split
   const poison: Poison[] = []
-  if (end === undefined) return { account, results: [], poison }
+  if (end === undefined) return { account, results: [], poison, embeddedKeys }
   const isolation = isolationOf({ ...request, signal }, options, baseOf(request, options), poison)
   // The heaviest first: at the end no worker is left alone with a long one.
   const order = [...split.parts].sort((a, b) => b.bytes - a.bytes)
@@ -196,7 +215,7 @@ async function dissectParts(
     await Promise.allSettled(passes)
     throw error
   }
-  return { account, results: split.parts.flatMap(({ part }) => results.get(part) ?? []), poison }
+  return { account, results: split.parts.flatMap(({ part }) => results.get(part) ?? []), poison, embeddedKeys }
 }
 
 /** Nothing is dissected yet: a worker that fails here has been ended from outside, and may not be the next time. */
@@ -209,14 +228,26 @@ async function splitCapture(pool: Pool, request: SplitRequest, options: RunOptio
   }
 }
 
+const embeddedPathOf = ({ workDir }: Pick<ConvertRequest, 'workDir'>) => join(workDir, EMBEDDED_KEYS_FILE)
+
+/** What a pass that failed has left there would be there twice. */
+async function freshEmbeddedPath(request: ConvertRequest): Promise<string> {
+  const path = embeddedPathOf(request)
+  await rm(path, { force: true })
+  return path
+}
+
 function baseOf(
-  { captureId, workDir }: ConvertRequest,
-  { localNets, smbCommandLog, tshark }: Opened,
+  { captureId, workDir, keysPath }: ConvertRequest,
+  { localNets, smbCommandLog, tlsKeys, tshark }: Opened,
 ): IsolateOptions['base'] {
+  const embeddedPath = embeddedPathOf({ workDir })
+  const keyFiles = [...(keysPath === undefined ? [] : [keysPath]), embeddedPath]
   return {
     captureId,
     ...(localNets === undefined ? {} : { localNets }),
     ...(smbCommandLog === true ? { policyLogs: ['smb_cmd'] } : {}),
+    ...(tlsKeys === true ? { tls: { keyFiles, embeddedPath } } : {}),
     ...(tshark === undefined ? {} : { uidPath: join(workDir, UID_FILE) }),
   }
 }
@@ -265,6 +296,40 @@ function undecodedWarnings(results: readonly PassResult[]): string[] {
   return [...reasons].map(([reason, packets]) => `${countOf(packets, 'packet')} could not be decoded: ${reason}.`)
 }
 
+const sumOf = (results: readonly PassResult[], name: 'sessions' | 'withKeys' | 'decrypted') =>
+  results.reduce((sum, { tls }) => sum + (tls?.[name] ?? 0), 0)
+
+/** The account of the keys, where there were any, and what is odd about them. */
+function tlsAccount(
+  { keysPath }: ConvertRequest,
+  { results, embeddedKeys }: Dissected,
+  { tlsKeys }: Opened,
+): { account?: TlsAccount; warnings: string[] } {
+  if (keysPath === undefined && embeddedKeys === 0) return { warnings: [] }
+  if (tlsKeys !== true) return { warnings: ['TLS keys came with the capture and were not used (TLS_KEYS is false).'] }
+  // Every pass has read the same keys.
+  const most = (name: 'keys' | 'badLines') => results.reduce((n, { tls }) => Math.max(n, tls?.[name] ?? 0), 0)
+  const account = {
+    keys: most('keys'),
+    sessions: sumOf(results, 'sessions'),
+    withKeys: sumOf(results, 'withKeys'),
+    decrypted: sumOf(results, 'decrypted'),
+  }
+  const failures = new Map<string, number>()
+  for (const { tls } of results)
+    for (const [reason, n] of Object.entries(tls?.failures ?? {})) failures.set(reason, (failures.get(reason) ?? 0) + n)
+  const bad = most('badLines')
+  const warnings = [
+    ...(bad > 0 ? [`${countOf(bad, 'line')} of the TLS keys ${bad === 1 ? 'is no key' : 'are no keys'}.`] : []),
+    ...(account.keys === 0 ? ['There is no key in the TLS keys that came with the capture.'] : []),
+    ...(account.keys > 0 && account.sessions > 0 && account.withKeys === 0
+      ? [`The TLS keys are of none of the ${countOf(account.sessions, 'session')} in the capture.`]
+      : []),
+    ...[...failures].map(([reason, n]) => `${countOf(n, 'TLS session')} could not be decrypted to the end: ${reason}.`),
+  ]
+  return { account, warnings }
+}
+
 /** A dissector that throws is a bug of ours, not the capture's fault: the flow loses that protocol, no more. */
 function faultWarnings({ log }: ConvertRequest, results: readonly PassResult[]): string[] {
   const faults = results.flatMap((result) => result.faults)
@@ -281,6 +346,19 @@ function countOf(n: number, what: string): string {
   return `${n} ${what}${n === 1 ? '' : 's'}`
 }
 
+/** What tshark is to decrypt with: one file, of all that there is. */
+async function keyLogFor(request: ConvertRequest, { tlsKeys }: Opened): Promise<string | undefined> {
+  if (tlsKeys !== true) return undefined
+  const path = join(request.workDir, 'tshark.keys')
+  let isEmpty = true
+  for (const file of [request.keysPath, embeddedPathOf(request)]) {
+    if (file === undefined || !existsSync(file)) continue
+    await appendFile(path, await readFile(file), { mode: 0o600 })
+    isEmpty = false
+  }
+  return isEmpty ? undefined : path
+}
+
 async function addPacketLog(
   request: ConvertRequest,
   options: Opened,
@@ -293,12 +371,14 @@ async function addPacketLog(
     const poison = await writePacketLog({
       tshark: tshark.path,
       capturePath: request.capturePath,
+      clockOffsetUs: request.clockOffsetUs,
       workDir: request.workDir,
       parallel: options.parallel,
       timeoutMs: options.timeoutMs ?? HOUR_MS,
       maxRssBytes: options.memoryBytes,
       signal: request.signal,
       uidPath: join(request.workDir, UID_FILE),
+      keyLog: await keyLogFor(request, options),
       writeLine: (line) => output.writeLine('packet', line),
       flush: () => (output.waiting > FLUSH_BYTES ? output.flush() : Promise.resolve()),
       onPoison: options.onPoison,

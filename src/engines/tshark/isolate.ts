@@ -33,7 +33,7 @@ export interface IsolateOptions {
   request: ConvertRequest
   pool: Pool
   /** What all passes of the capture have in common. */
-  base: Pick<PassRequest, 'captureId' | 'localNets' | 'policyLogs' | 'uidPath'>
+  base: Pick<PassRequest, 'captureId' | 'localNets' | 'policyLogs' | 'uidPath' | 'tls'>
   /** A capture of packets on which dissection fails, and how. It is removed afterwards. */
   onPoison?: (file: string, reason: string) => void | Promise<void>
   poison: Poison[]

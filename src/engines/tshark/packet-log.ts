@@ -18,6 +18,7 @@ import { readUids } from './uid-list.ts'
 export interface PacketLogOptions {
   tshark: string
   capturePath: string
+  clockOffsetUs?: number
   workDir: string
   /** tsharks at the same time. */
   parallel: number
@@ -26,6 +27,8 @@ export interface PacketLogOptions {
   signal: AbortSignal
   /** See uid-list.ts. */
   uidPath: string
+  /** Of TLS, to decrypt with. */
+  keyLog?: string | undefined
   /** A row as JSON, without line end. */
   writeLine(line: string): void
   flush(): Promise<void>
@@ -138,7 +141,14 @@ export async function writePacketLog(options: PacketLogOptions): Promise<number>
 }
 
 async function cutIntoPieces(
-  { capturePath, workDir, signal, pieceBytes = PIECE_BYTES, piecePackets = PIECE_PACKETS }: PacketLogOptions,
+  {
+    capturePath,
+    clockOffsetUs,
+    workDir,
+    signal,
+    pieceBytes = PIECE_BYTES,
+    piecePackets = PIECE_PACKETS,
+  }: PacketLogOptions,
   onPiece: (piece: Piece) => Promise<void>,
 ): Promise<void> {
   let [count, number, first] = [0, 0, 1]
@@ -156,6 +166,7 @@ async function cutIntoPieces(
   try {
     await readCapture(capturePath, {
       signal,
+      clockOffsetUs,
       onPacket(packet) {
         number = packet.number
         writer?.packet(packet)
@@ -228,7 +239,7 @@ async function dissectPiece(
 }
 
 function run(
-  { tshark, timeoutMs, maxRssBytes, signal }: PacketLogOptions,
+  { tshark, timeoutMs, maxRssBytes, keyLog, signal }: PacketLogOptions,
   home: string,
   file: string,
   packets: number,
@@ -242,6 +253,7 @@ function run(
     filter: 'frame',
     fields: ALL_FIELDS,
     decodeAs: [],
+    keyLog,
     home,
     timeoutMs: limit,
     maxRssBytes,

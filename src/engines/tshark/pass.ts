@@ -7,12 +7,14 @@
 
 import { appendFileSync, closeSync, openSync, rmSync, writeSync } from 'node:fs'
 import type { PacketAccount } from '../../../state/capture.ts'
+import { createEmbeddedKeys } from '../../capture/embedded-keys.ts'
 import type { Packet } from '../../capture/packet.ts'
 import { readCapture } from '../../capture/reader.ts'
 import { timeOf } from '../flows/live-flow.ts'
 import { arpRecord } from './arp.ts'
 import { createDissect } from './dissect.ts'
 import { PROTOCOLS } from './protocols/index.ts'
+import { openTlsKeys, type TlsCounts } from './protocols/tls-keys.ts'
 import { readSpool, type Selection, wantedBy } from './spool.ts'
 import { createUidWriter } from './uid-list.ts'
 
@@ -28,15 +30,26 @@ export type PassSource = { capturePath: string } | ({ spoolPath: string; end: Ca
 export interface PassRequest {
   captureId: string
   source: PassSource
+  /** Of a whole capture: a part has the corrected times already. */
+  clockOffsetUs?: number
   /** Where the lines go when they are many; what is there already is replaced. */
   outPath: string
   localNets?: readonly string[]
   /** Logs that Zeek has only with a policy script, and that are asked for. */
   policyLogs?: readonly string[]
+  /** Absent where TLS is not to be decrypted. */
+  tls?: TlsRequest
   /** Where the uid of each packet is written, for the packet log. */
   uidPath?: string
   /** Where the number of the packet in hand is written before it is looked at: it tells what a pass fails on. */
   markPath?: string
+}
+
+export interface TlsRequest {
+  /** Key logs; one that is not there has no keys. */
+  keyFiles: string[]
+  /** Where those of a whole capture go that are in it. */
+  embeddedPath: string
 }
 
 /** The lines of one log: the ranges of the file first, then those in memory. */
@@ -56,6 +69,10 @@ export interface PassResult {
   /** Of those, packets that could not be decoded, by reason. */
   undecoded: Record<string, number>
   pieces: Piece[]
+  /** Of a whole capture: key logs in it. */
+  embeddedKeys?: number
+  /** Where TLS was to be decrypted. */
+  tls?: TlsCounts
   /** Dissectors that failed: a bug of ours. */
   faults: { protocol: string; flows: number; error: string }[]
 }
@@ -74,19 +91,22 @@ const SPILL_BYTES = 2 << 20
 const TAIL_BYTES = { whole: 256 << 10, part: 4 << 10 }
 
 export async function runPass(
-  { captureId, source, outPath, localNets, policyLogs, uidPath, markPath }: PassRequest,
+  { captureId, source, clockOffsetUs, outPath, localNets, policyLogs, tls, uidPath, markPath }: PassRequest,
   { onProgress, open = createDissect }: PassOptions = {},
 ): Promise<PassResult> {
   const output = createOutput(outPath)
   const faults = new Map<string, { protocol: string; flows: number; error: string }>()
   const uids = uidPath === undefined ? undefined : createUidWriter(uidPath)
   const mark = markPath === undefined ? undefined : createMark(markPath)
+  const tlsKeys = tls && (await openTlsKeys(tls.keyFiles))
+  const embedded = createEmbeddedKeys(tls?.embeddedPath, tlsKeys?.add)
   let packets = 0
   let end: CaptureEnd | undefined
   const dissect = open({
     captureId,
     localNets,
     policyLogs,
+    tlsKeys,
     protocols: PROTOCOLS,
     write: (log, record) => output.line(log, JSON.stringify(record)),
     writeLine: output.line,
@@ -118,6 +138,8 @@ export async function runPass(
     if ('capturePath' in source) {
       const last = { seconds: 0, nanos: 0 }
       const { packets: count, account } = await readCapture(source.capturePath, {
+        clockOffsetUs,
+        onSecrets: embedded.onSecrets,
         onPacket(packet) {
           last.seconds = packet.seconds
           last.nanos = packet.nanos
@@ -145,7 +167,11 @@ export async function runPass(
     dissect.finish(end && timeOf(end.seconds, end.nanos))
     const pieces = output.finish(account === undefined ? TAIL_BYTES.part : TAIL_BYTES.whole)
     const { undecoded } = dissect.counts
-    return { ...(account ? { account } : {}), packets, undecoded, pieces, faults: [...faults.values()] }
+    return {
+      ...(account ? { account, embeddedKeys: embedded.blocks } : {}),
+      ...(tlsKeys ? { tls: { ...tlsKeys.counts } } : {}),
+      ...{ packets, undecoded, pieces, faults: [...faults.values()] },
+    }
   } finally {
     uids?.close()
     mark?.close()

@@ -15,6 +15,7 @@ import { dirname } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import PQueue from 'p-queue'
 import { PipelineError } from '../../../state/errors.ts'
+import { noteChild } from '../../children.ts'
 import { cleanEnv } from '../child.ts'
 import { cutOff } from '../cut-off.ts'
 import { rssOf } from '../rss.ts'
@@ -119,6 +120,7 @@ export function createPool({ workers, memoryBytes, silenceMs, worker: path = WOR
     const child = spawn(command, args, { env: environment(), stdio: ['ignore', 'ignore', 'pipe', 'ipc'] })
     const worker = { process: child, said: '' }
     running.add(child)
+    noteChild('worker', child)
     child.stderr?.on('data', (data: Buffer) => {
       worker.said = (worker.said + data.toString('utf8')).slice(-MAX_SAID)
     })

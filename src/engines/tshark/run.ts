@@ -24,6 +24,8 @@ export interface TsharkRun {
   fields: string[]
   /** `tcp.port==N,protocol`: protocols on ports where tshark would not look for them. */
   decodeAs: string[]
+  /** Of TLS, to decrypt with. */
+  keyLog?: string | undefined
   /** An existing directory: home of the child. */
   home: string
   timeoutMs: number
@@ -81,12 +83,13 @@ export async function runTshark(run: TsharkRun): Promise<TsharkOutcome> {
   })
 }
 
-function argumentsOf({ file, filter, fields, decodeAs }: TsharkRun): string[] {
+function argumentsOf({ file, filter, fields, decodeAs, keyLog }: TsharkRun): string[] {
   return [
     // Names of hosts come from the DNS answers in the file alone; ports and MAC addresses stay numbers.
     ...['-r', file, '-N', 'dn'],
     ...['-o', 'tcp.reassemble_out_of_order:TRUE'],
     ...['--enable-heuristic', 'teredo_udp'],
+    ...(keyLog === undefined ? [] : ['-o', `tls.keylog_file:${keyLog}`]),
     ...decodeAs.flatMap((rule) => ['-d', rule]),
     ...['-Y', filter, '-T', 'ek', '-e', 'frame.number'],
     ...fields.flatMap((field) => ['-e', field]),

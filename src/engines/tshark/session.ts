@@ -9,6 +9,7 @@
 
 import { createFile, fuidOf, type SharedFiles } from './files.ts'
 import type { Dissector, Fields, FileSink, Flow, Protocol, Session } from './protocols/protocol.ts'
+import type { TlsKeys } from './protocols/tls-keys.ts'
 
 /** What all flows of a conversion share. */
 export interface SessionHost {
@@ -25,6 +26,8 @@ export interface SessionHost {
   sharedFiles: SharedFiles
   /** What the flows share, by name. */
   shared?: Map<string, { end(): void }>
+  /** The secrets of TLS sessions, where they may be used. */
+  tlsKeys?: TlsKeys | undefined
 }
 
 export interface Expectation {
@@ -65,6 +68,7 @@ export function createSession(host: SessionHost, flow: Flow): FlowSession {
 class FlowOfProtocols implements FlowSession, Session {
   readonly flow: Flow
   readonly announcer: ((values: Fields) => void) | undefined
+  readonly tlsKeys: TlsKeys | undefined
   private readonly host: SessionHost
   private confirmed: string[] | undefined = undefined
   private rejected: string[] | undefined = undefined
@@ -81,6 +85,7 @@ class FlowOfProtocols implements FlowSession, Session {
     this.flow = flow
     const announced = host.expected.get(`${flow.respAddr} ${flow.respPort}`)
     this.announcer = announced?.tell
+    this.tlsKeys = host.tlsKeys
     const { recognizable, registered } = registryOf(host.protocols)
     this.candidates = recognizable
     const { transport } = flow

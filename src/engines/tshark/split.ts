@@ -5,6 +5,7 @@
 
 import { join } from 'node:path'
 import type { PacketAccount } from '../../../state/capture.ts'
+import { createEmbeddedKeys } from '../../capture/embedded-keys.ts'
 import { readCapture } from '../../capture/reader.ts'
 import { finestOf } from './parts.ts'
 import type { CaptureEnd, OnProgress } from './pass.ts'
@@ -12,26 +13,34 @@ import { createSpools, type SpooledPart } from './spool.ts'
 
 export interface SplitRequest {
   capturePath: string
+  clockOffsetUs?: number
   /** Exists; nothing else of the same name is in it. */
   dir: string
   /** A power of two. */
   parts: number
+  /** Where key logs go that are in the capture. */
+  embeddedPath?: string
 }
 
 export interface SplitResult {
   account: Omit<PacketAccount, 'decoded'>
   parts: SpooledPart[]
+  /** Key logs in it. */
+  embeddedKeys: number
   /** Absent without packets. */
   end?: CaptureEnd
 }
 
 export async function runSplit(
-  { capturePath, dir, parts }: SplitRequest,
+  { capturePath, clockOffsetUs, dir, parts, embeddedPath }: SplitRequest,
   onProgress?: OnProgress,
 ): Promise<SplitResult> {
   const spools = createSpools(parts, (part) => join(dir, `part-${part}`))
+  const embedded = createEmbeddedKeys(embeddedPath)
   let end: CaptureEnd | undefined
   const { account } = await readCapture(capturePath, {
+    clockOffsetUs,
+    onSecrets: embedded.onSecrets,
     onPacket(packet) {
       const bucket = finestOf(packet)
       spools.packet(packet, bucket & (parts - 1), bucket)
@@ -41,5 +50,5 @@ export async function runSplit(
     },
     onWindow: onProgress,
   })
-  return { account, parts: spools.close(), ...(end === undefined ? {} : { end }) }
+  return { account, parts: spools.close(), embeddedKeys: embedded.blocks, ...(end === undefined ? {} : { end }) }
 }

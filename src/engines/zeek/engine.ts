@@ -14,6 +14,7 @@ import { pipeline } from 'node:stream/promises'
 import PQueue from 'p-queue'
 import type { ConvertRequest, ConvertResult, Engine } from '../../../stages/ports.ts'
 import { errnoOf, messageOf, PipelineError } from '../../../state/errors.ts'
+import { createEmbeddedKeys } from '../../capture/embedded-keys.ts'
 import { readCapture } from '../../capture/reader.ts'
 import { cleanEnv, findExecutable, runChild } from '../child.ts'
 import { cut, halve, type Part, partsOf } from './parts.ts'
@@ -42,6 +43,8 @@ type Opened = ZeekEngineOptions & { zeekPath: string }
 const DAY_MS = 86_400_000
 const LOG_FILE = /^([a-z0-9_]+)\.log$/
 const MAX_WARNINGS = 5
+const NO_KEYS =
+  'TLS keys came with the capture and were not used: our own engine decrypts (TLS_KEYS, CONVERT_ENGINE=tshark), Zeek does not.'
 /** Runs that may fail before what is left of a part counts as poison as a whole. */
 const MAX_FAILURES = 32
 
@@ -81,9 +84,12 @@ function environment(searchPath: string | undefined): Record<string, string> {
 }
 
 async function convert(request: ConvertRequest, options: Opened, engineVersion: string): Promise<ConvertResult> {
-  const { capturePath, workDir, signal, log } = request
+  const { capturePath, clockOffsetUs = 0, workDir, signal, log } = request
+  const embedded = createEmbeddedKeys(undefined)
   const read = await readCapture(capturePath, {
     signal,
+    onSecrets: embedded.onSecrets,
+    clockOffsetUs,
     onPacket: () => {},
     onWindow: (done) => request.onProgress?.(done),
   })
@@ -91,9 +97,11 @@ async function convert(request: ConvertRequest, options: Opened, engineVersion: 
   const isIntact = read.account.salvaged === undefined && read.account.lostBytes === 0
   const count = partsOf(size, options.partBytes)
   const whole: Part = { label: '', path: capturePath, packets: read.packets }
-  // A copy holds what is whole in a damaged capture, and so do its parts.
-  const parts = isIntact && count === 1 ? [whole] : await cut(whole, count, workDir, signal)
-  const warnings: string[] = []
+  // A copy holds what is whole in a damaged capture, and so do its parts; they have the corrected times as well.
+  const isAsItIs = isIntact && count === 1 && clockOffsetUs === 0
+  const parts = isAsItIs ? [whole] : await cut(whole, count, workDir, signal, clockOffsetUs)
+  const hasKeys = request.keysPath !== undefined || embedded.blocks > 0
+  const warnings: string[] = hasKeys ? [NO_KEYS] : []
   const runs = createRuns(request, options)
   const queue = new PQueue({ concurrency: options.parallel ?? availableParallelism() })
   const done = await Promise.all(parts.map((part) => queue.add(() => runs.dissect(part))))

@@ -27,9 +27,15 @@ export function partsOf(captureBytes: number, partBytes = PART_BYTES): number {
 }
 
 /** All packets between two hosts are in one part. Fewer parts come out when there are fewer pairs of hosts. */
-export async function cut({ label, path }: Part, count: number, workDir: string, signal: AbortSignal): Promise<Part[]> {
+export async function cut(
+  { label, path }: Part,
+  count: number,
+  workDir: string,
+  signal: AbortSignal,
+  clockOffsetUs = 0,
+): Promise<Part[]> {
   const dir = await folderOf(workDir, label)
-  const { shards } = await shardCapture({ capturePath: path, dir, parts: count, signal })
+  const { shards } = await shardCapture({ capturePath: path, clockOffsetUs, dir, parts: count, signal })
   return shards.map(({ path: file, packets }, n) => ({
     label: count === 1 ? label : `${label}/${n}`,
     path: file,

@@ -351,6 +351,23 @@ function Facts({ capture }: { capture: CaptureDetail }) {
             <dd className="num">{formatSeconds(seconds)}</dd>
           </div>
         )}
+        {capture.clockOffsetSeconds !== 0 && (
+          <div>
+            <dt>Clock</dt>
+            <dd className="num" title="Added to the time of every packet (CLOCK_OFFSETS)">
+              corrected by {capture.clockOffsetSeconds > 0 ? '+' : ''}
+              {capture.clockOffsetSeconds} s
+            </dd>
+          </div>
+        )}
+        {capture.tls && (
+          <div>
+            <dt>TLS</dt>
+            <dd className="num" title={`Keys of ${capture.tls.keys} sessions came with the capture`}>
+              {capture.tls.decrypted} of {capture.tls.sessions} sessions decrypted
+            </dd>
+          </div>
+        )}
         <div>
           <dt>Engine</dt>
           <dd>{capture.engine ? `${capture.engine} ${capture.engineVersion ?? ''}` : '–'}</dd>

@@ -23,6 +23,10 @@ const capture: CaptureRow = {
     lastTime: 1,
   },
   warnings: [],
+  clockOffsetUs: 0,
+  keyLog: null,
+  keysConverted: null,
+  tls: null,
   acceptedAt: 0,
   finishedAt: 1,
 }

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  statSync,
   symlinkSync,
   utimesSync,
   writeFileSync,
@@ -30,7 +31,11 @@ const capture = (text = 'packet') => pcap([Buffer.from(text), Buffer.from(`${tex
 async function monitor({ stabilityMs = 100, cutGraceMs = 200, polling = false } = {}) {
   const bench = testBench()
   const { ledger, layout, log } = bench
-  const stage = createMonitor({ ledger, layout, cutGraceMs, inspector: createInspector({ maxBytes: 1e9 }) })
+  const stage = createMonitor({
+    ...{ ledger, layout, cutGraceMs },
+    clockOffsets: new Map(),
+    inspector: createInspector({ maxBytes: 1e9 }),
+  })
   const runner = startRunner(stage, {
     ...bench,
     concurrency: 2,
@@ -149,7 +154,8 @@ describe('what is the same is not processed again', () => {
     ])
     expect(ledger.jobs.list().filter(({ stage }) => stage === 'convert')).toHaveLength(1)
     expect(readdirSync(layout.captures)).toHaveLength(1)
-    expect(readdirSync(layout.inbox)).toEqual([])
+    // It is taken away after it was recorded.
+    await until(() => readdirSync(layout.inbox).length === 0, 'the inbox is empty')
   })
 
   it('five copies dropped together are one capture', async () => {
@@ -311,4 +317,80 @@ it('an attempt that was cut short after the move is finished by the next', async
   ledger.jobs.release(job)
   await until(() => ledger.captures.get(sha256(content)) !== undefined, 'the capture')
   expect(ledger.jobs.find('convert', sha256(content))?.status).toBe('ready')
+})
+
+describe('key logs of TLS', () => {
+  const secret = (n: number, label = 'CLIENT_RANDOM') =>
+    `${label} ${String(n).padStart(2, '0').repeat(32)} ${'5e'.repeat(48)}\n`
+  const keysOf = ({ captures }: { captures: string }, content: Buffer) => join(captures, `${sha256(content)}.keys`)
+  const gone = (path: string) => until(() => !existsSync(path), `${path} is gone`)
+
+  it('settle together with their capture, are stored for their owner alone, and leave the inbox with it', async () => {
+    const { drop, arrived, ledger, layout } = await monitor({ stabilityMs: 300 })
+    const content = capture()
+    const keyLog = drop('x.keys', Buffer.from(secret(1)))
+    const path = drop('x.pcap', content)
+    for (let n = 2; n < 7; n++) {
+      await new Promise((resolve) => setTimeout(resolve, 150))
+      appendFileSync(keyLog, secret(n))
+      expect(ledger.captures.arrivals()).toEqual([])
+    }
+    await arrived(1)
+    await gone(keyLog)
+    expect(existsSync(path)).toBe(false)
+    const stored = keysOf(layout, content)
+    expect(readFileSync(stored, 'utf8')).toBe([1, 2, 3, 4, 5, 6].map((n) => secret(n)).join(''))
+    expect(statSync(stored).mode & 0o777).toBe(0o600)
+    expect(ledger.captures.get(sha256(content))?.keyLog).toMatchObject({ secrets: 6, badLines: 0, isCut: false })
+  })
+
+  it('of several names and with other lines in them become one, without what is no secret', async () => {
+    const { drop, arrived, ledger, layout } = await monitor()
+    const content = capture()
+    drop('x.pcap.keylog', Buffer.from(`# mine\n${secret(1)}root:x:0:0\n`))
+    drop('x.sslkeylogfile', Buffer.concat([Buffer.from(secret(1) + secret(2)), Buffer.alloc(100_000, 7)]))
+    drop('x.pcap', content)
+    await arrived(1)
+    expect(readFileSync(keysOf(layout, content), 'utf8')).toBe(secret(1) + secret(2))
+    expect(ledger.captures.get(sha256(content))?.keyLog).toMatchObject({ secrets: 2, badLines: 2 })
+  })
+
+  it('that come later are added to the capture that is there, a line once, and the receipt says so', async () => {
+    const { drop, arrived, ledger, layout } = await monitor({ stabilityMs: 50 })
+    const content = capture()
+    const id = sha256(content)
+    drop('x.pcap', content)
+    await arrived(1)
+    expect(ledger.captures.get(id)?.keyLog).toBeNull()
+    await gone(drop('x.keys', Buffer.from(secret(1))))
+    await gone(drop('x.keys', Buffer.from(secret(2) + secret(1))))
+    expect(readFileSync(keysOf(layout, content), 'utf8')).toBe(secret(2) + secret(1))
+    expect(ledger.captures.get(id)?.keyLog).toMatchObject({ secrets: 2 })
+  })
+
+  it('without a capture wait for it, and those of another source are not taken for it', async () => {
+    const { drop, arrived, layout, log } = await monitor({ stabilityMs: 50 })
+    mkdirSync(join(layout.inbox, 'elsewhere'))
+    drop('elsewhere/x.pcap', capture('elsewhere'))
+    await arrived(1)
+    const keyLog = drop('x.keys', Buffer.from(secret(1)))
+    await until(() => log.lines.some((line) => line.includes('TLS keys wait')), 'it is said')
+    expect(existsSync(keyLog)).toBe(true)
+    drop('x.pcap', capture('here'))
+    await gone(keyLog)
+    expect(existsSync(keysOf(layout, capture('here')))).toBe(true)
+    expect(existsSync(keysOf(layout, capture('elsewhere')))).toBe(false)
+  })
+
+  it('are not followed where they are links', async () => {
+    const { drop, arrived, layout } = await monitor()
+    const content = capture()
+    const target = join(layout.dataDir, 'others.keys')
+    writeFileSync(target, secret(1))
+    symlinkSync(target, join(layout.inbox, 'x.keys'))
+    drop('x.pcap', content)
+    await arrived(1)
+    expect(existsSync(keysOf(layout, content))).toBe(false)
+    expect(readFileSync(target, 'utf8')).toBe(secret(1))
+  })
 })

@@ -6,6 +6,8 @@
  * nothing of protocols.
  */
 
+import type { TlsKeys } from './tls-keys.ts'
+
 export type Transport = 'tcp' | 'udp' | 'icmp' | 'unknown_transport'
 
 /** A flow in Zeek's orientation: the originator is who opened it. */
@@ -44,6 +46,8 @@ export interface Session {
   /** A file that comes in pieces, over several flows perhaps: the same for the same key. `pieceEnd` after each. */
   sharedFile(key: string, source: string, fromOriginator: boolean, ts: number): FileSink
   pieceEnd(key: string, ts: number): void
+  /** The secrets of TLS sessions, where they may be used. */
+  readonly tlsKeys?: TlsKeys
   /** Something that all flows of the conversion share: made once by name, its `end` called after the last flow. */
   shared<T extends { end(): void }>(name: string, create: (write: Session['emitBare']) => T): T
   /** Hands what follows in this flow to another protocol (STARTTLS, CONNECT, an upgrade). */

@@ -4,6 +4,7 @@
  */
 
 import { createCipheriv, createDecipheriv, createHmac } from 'node:crypto'
+import { expandLabel } from './tls-crypto.ts'
 
 export interface InitialKeys {
   key: Buffer
@@ -49,13 +50,6 @@ export function initialKeys(
     }
   }
   return { client: keysOf('client in'), server: keysOf('server in') }
-}
-
-/** HKDF-Expand-Label with an empty context (RFC 8446, 7.1), of at most one hash's length. */
-function expandLabel(secret: Buffer, label: string, length: number): Buffer {
-  const full = Buffer.from(`tls13 ${label}`)
-  const info = Buffer.concat([Buffer.from([length >> 8, length & 0xff, full.length]), full, Buffer.from([0, 1])])
-  return createHmac('sha256', secret).update(info).digest().subarray(0, length)
 }
 
 /**

@@ -2,12 +2,24 @@
  * TLS and DTLS: one ssl record a connection, written when the handshake is complete or when the flow ends,
  * and an x509 record for each certificate that was sent in the clear.
  *
- * Reads records up to the end of the handshake; what comes after is ciphertext and is skipped.
+ * Reads records up to the end of the handshake; what comes after is ciphertext and is skipped. Where the secrets of a
+ * session over TCP are known, it is decrypted: its certificates are found in TLS 1.3 as well, and what it carries is handed
+ * to the protocol that recognizes it, as if the flow had begun there.
  */
 
 import type { Dissector, Protocol, Session } from './protocol.ts'
 import { cipherName } from './tls-ciphers.ts'
-import { certificates, clientHello, type Hello, namedCurve, serverHello, stapledResponse } from './tls-handshake.ts'
+import { createDecryption, type Plain } from './tls-decryption.ts'
+import {
+  certificates,
+  certificates13,
+  clientHello,
+  encryptedExtensions,
+  type Hello,
+  namedCurve,
+  serverHello,
+  stapledResponse,
+} from './tls-handshake.ts'
 import { alertName, curveName, HANDSHAKE_LETTERS, isTls13, versionName } from './tls-names.ts'
 import { reportViolation } from './violation.ts'
 import { type Certificate, matchesHost, parseCertificate } from './x509.ts'
@@ -20,7 +32,11 @@ const HEARTBEAT = 24
 const MAX_HISTORY = 100
 const MAX_HANDSHAKE_BYTES = 1 << 20
 const MAX_RECORD_BYTES = 18432
+const RECORD_HEADER_BYTES = 5
 const DTLS_HEADER_BYTES = 13
+
+/** What TLS carries on ports of its own; elsewhere, and on others, what it carries is recognized. */
+const CARRIED: Record<number, string> = { 636: 'ldap_tcp', 993: 'imap', 995: 'pop3', 5223: 'xmpp' }
 
 export const ssl: Protocol = {
   name: 'ssl',
@@ -61,12 +77,15 @@ function isSsl2Hello(bytes: Buffer): boolean {
 }
 
 interface Handshake {
-  record(fromOriginator: boolean, type: number, body: Buffer, ts: number, encrypted?: boolean): void
+  /** @param header the bytes before it, of TLS over TCP */
+  record(fromOriginator: boolean, type: number, body: Buffer, ts: number, encrypted?: boolean, header?: Buffer): void
   message(fromOriginator: boolean, type: number, body: Buffer, ts: number): void
   version(): number
   done(): boolean
   /** The client's hello is there. */
   begun(): boolean
+  lost(): void
+  finished(fromOriginator: boolean, ts: number): void
   end(ts: number): void
   mark(fromClient: boolean, letter: string): void
   ssl2(kind: 'client' | 'server', values: { cipher?: number; certificate?: Buffer }, ts: number): void
@@ -89,6 +108,10 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
   const chains: Certificate[][] = [[], []]
   let certificatesSeen = false
   const buffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)]
+  const secretBuffers: [Buffer, Buffer] = [Buffer.alloc(0), Buffer.alloc(0)]
+  const decryption = isDtls || session.tlsKeys === undefined ? undefined : createDecryption(session.tlsKeys)
+  let tunnel: Dissector | undefined
+  let isTunnel = false
 
   const fromClient = (fromOriginator: boolean) => fromOriginator !== flipped
 
@@ -131,16 +154,29 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     const both = version !== undefined && isTls13(version) ? encryptedSeen : changed
     if (!both[0] || !both[1]) return
     established = true
-    write(ts)
+    writeOnce(ts)
   }
 
-  function record(fromOriginator: boolean, type: number, body: Buffer, ts: number, encrypted = false): void {
+  /** Not before the certificates that can still be seen. */
+  function writeOnce(ts: number): void {
+    if (established && decryption?.isInHandshake !== true) write(ts)
+  }
+
+  function record(
+    fromOriginator: boolean,
+    type: number,
+    body: Buffer,
+    ts: number,
+    encrypted = false,
+    header?: Buffer,
+  ): void {
     const isClient = fromClient(fromOriginator)
     const side = isClient ? 0 : 1
     if (client !== undefined && !isClient) session.confirm(isDtls ? 'dtls' : 'ssl')
     const tls13 = version !== undefined && isTls13(version)
     if (encrypted || type === APPLICATION_DATA || (changed[side] && !tls13)) {
       encryptedSeen[side] = true
+      if (header !== undefined) decrypt(fromOriginator, header, body, ts)
       checkEstablished(ts)
       return
     }
@@ -149,6 +185,7 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
       start.ts ??= ts
       mark(isClient, 'i')
       changed[side] = true
+      decryption?.changed(isClient)
       checkEstablished(ts)
     } else if (type === ALERT && body.length === 2) {
       start.ts ??= ts
@@ -157,9 +194,57 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     } else if (type === HEARTBEAT) mark(isClient, 'b')
   }
 
+  function decrypt(fromOriginator: boolean, header: Buffer, body: Buffer, ts: number): void {
+    const plain = decryption?.open(fromClient(fromOriginator), header, body)
+    if (plain !== undefined) takePlain(fromOriginator, plain, ts)
+    writeOnce(ts)
+  }
+
+  function takePlain(fromOriginator: boolean, { type, content }: Plain, ts: number): void {
+    const isClient = fromClient(fromOriginator)
+    if (type === APPLICATION_DATA) carry(fromOriginator, content, ts)
+    else if (type === HANDSHAKE)
+      cutMessages(secretBuffers, fromOriginator, content, (kind, body) => secretMessage(fromOriginator, kind, body, ts))
+    else if (type === CHANGE_CIPHER_SPEC) decryption?.changed(isClient)
+    else if (type === ALERT && content.length === 2 && !logged) lastAlert = alertName(content[1] ?? 255)
+  }
+
+  /** What anybody can see stays as it is in the record; certificates and the protocol are added. */
+  function secretMessage(fromOriginator: boolean, type: number, body: Buffer, ts: number): void {
+    const isClient = fromClient(fromOriginator)
+    if (version !== undefined && isTls13(version)) {
+      if (type === 8) nextProtocol = encryptedExtensions(body).protocol ?? nextProtocol
+      else if (type === 11 && !logged) takeCertificates13(fromOriginator, body, ts)
+      decryption?.message(isClient, type)
+      return
+    }
+    // A handshake within the session: of its own keys alone is it told.
+    const hello = type === 1 ? clientHello(body, false) : type === 2 ? serverHello(body) : undefined
+    if (hello !== undefined && type === 1) decryption?.clientHello(hello)
+    else if (hello !== undefined) decryption?.serverHello(hello)
+  }
+
+  function carry(fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    if (!isTunnel) {
+      isTunnel = true
+      // HTTP/2 is no protocol of ours, nor of Zeek's.
+      if (nextProtocol !== 'h2') tunnel = session.handOver(CARRIED[session.flow.respPort] ?? 'any', ts)
+    }
+    tunnel?.data(fromOriginator, bytes, ts)
+  }
+
   function handshakeBytes(fromOriginator: boolean, bytes: Buffer, ts: number): void {
+    cutMessages(buffers, fromOriginator, bytes, (type, body) => message(fromOriginator, type, body, ts))
+  }
+
+  function cutMessages(
+    kept: [Buffer, Buffer],
+    fromOriginator: boolean,
+    bytes: Buffer,
+    onMessage: (type: number, body: Buffer) => void,
+  ): void {
     const side = fromOriginator ? 0 : 1
-    let buffer: Buffer = buffers[side].length > 0 ? Buffer.concat([buffers[side], bytes]) : bytes
+    let buffer: Buffer = kept[side].length > 0 ? Buffer.concat([kept[side], bytes]) : bytes
     while (buffer.length >= 4) {
       const length = buffer.readUIntBE(1, 3)
       if (length > MAX_HANDSHAKE_BYTES) {
@@ -167,10 +252,10 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
         break
       }
       if (buffer.length < 4 + length) break
-      message(fromOriginator, buffer[0] as number, buffer.subarray(4, 4 + length), ts)
+      onMessage(buffer[0] as number, buffer.subarray(4, 4 + length))
       buffer = buffer.subarray(4 + length)
     }
-    buffers[side] = Buffer.from(buffer)
+    kept[side] = Buffer.from(buffer)
   }
 
   function message(fromOriginator: boolean, type: number, body: Buffer, ts: number): void {
@@ -180,10 +265,12 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
       if (!logged) history += '^'
     }
     const isClient = fromClient(fromOriginator)
-    if (type === 2) takeServerHello(isClient, body)
+    if (type === 2) takeServerHello(fromOriginator, body, ts)
     else mark(isClient, HANDSHAKE_LETTERS[type] ?? 'z')
     if (type === 1) {
-      client = clientHello(body, isDtls) ?? client
+      const hello = clientHello(body, isDtls)
+      client = hello ?? client
+      if (hello !== undefined) decryption?.clientHello(hello)
       if (client !== undefined) session.confirm(isDtls ? 'dtls' : 'ssl')
     }
     if (type === 12) curve = namedCurve(body) ?? curve
@@ -192,9 +279,9 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     else if (type === 22) takeStaple(fromOriginator, body, ts)
   }
 
-  function takeServerHello(isClient: boolean, body: Buffer): void {
+  function takeServerHello(fromOriginator: boolean, body: Buffer, ts: number): void {
     const hello = serverHello(body)
-    mark(isClient, hello?.retry === true ? 'j' : 's')
+    mark(fromClient(fromOriginator), hello?.retry === true ? 'j' : 's')
     if (hello === undefined) return
     session.confirm(isDtls ? 'dtls' : 'ssl')
     server = hello
@@ -202,12 +289,23 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     cipher = hello.cipher
     curve = hello.keyShareGroup ?? curve
     nextProtocol = hello.protocol ?? nextProtocol
+    for (const plain of decryption?.serverHello(hello) ?? []) takePlain(!fromOriginator, plain, ts)
   }
 
   function takeCertificates(isClient: boolean, body: Buffer, ts: number): void {
     certificatesSeen = true
     const chain = chains[isClient ? 0 : 1] as Certificate[]
     for (const der of certificates(body)) takeCertificate(chain, isClient, der, ts)
+  }
+
+  function takeCertificates13(fromOriginator: boolean, body: Buffer, ts: number): void {
+    certificatesSeen = true
+    const isClient = fromClient(fromOriginator)
+    const chain = chains[isClient ? 0 : 1] as Certificate[]
+    for (const { der, status } of certificates13(body)) {
+      takeCertificate(chain, isClient, der, ts)
+      if (status !== undefined) takeStaple(fromOriginator, status, ts)
+    }
   }
 
   function takeCertificate(chain: Certificate[], isClient: boolean, der: Buffer, ts: number): void {
@@ -248,10 +346,13 @@ function createHandshake(session: Session, isDtls: boolean): Handshake {
     mark,
     ssl2,
     version: () => version ?? 0,
-    done: () => logged,
+    done: () => logged && decryption?.isActive !== true,
     begun: () => client !== undefined,
+    lost: () => decryption?.lost(),
+    finished: (fromOriginator, ts) => tunnel?.finished?.(fromOriginator, ts),
     end: (ts) => {
       if (start.ts !== undefined) write(ts)
+      tunnel?.end?.(ts)
     },
   }
 }
@@ -290,7 +391,8 @@ function overTcp(session: Session): Dissector {
     const known = type >= CHANGE_CIPHER_SPEC && type <= HEARTBEAT
     if (!known || (buffer[1] !== 3 && buffer[1] !== 0x7f) || length > MAX_RECORD_BYTES) return -1
     if (buffer.length < 5 + length) return 0
-    handshake.record(fromOriginator, type, buffer.subarray(5, 5 + length), ts)
+    const [header, body] = [buffer.subarray(0, RECORD_HEADER_BYTES), buffer.subarray(5, 5 + length)]
+    handshake.record(fromOriginator, type, body, ts, false, header)
     return 5 + length
   }
 
@@ -308,6 +410,11 @@ function overTcp(session: Session): Dissector {
     return length
   }
 
+  function lose(): void {
+    for (const each of state) each.lost = true
+    handshake.lost()
+  }
+
   return {
     data(fromOriginator, bytes, ts) {
       const side = fromOriginator ? 0 : 1
@@ -316,7 +423,7 @@ function overTcp(session: Session): Dissector {
       while (buffer.length > 0) {
         const used = take(fromOriginator, buffer, state[side].first, ts)
         if (used < 0) {
-          for (const each of state) each.lost = true
+          lose()
           return
         }
         if (used === 0) break
@@ -325,9 +432,8 @@ function overTcp(session: Session): Dissector {
       }
       rest[side] = Buffer.from(buffer)
     },
-    gap() {
-      for (const each of state) each.lost = true
-    },
+    gap: lose,
+    finished: handshake.finished,
     end: handshake.end,
     // What is encrypted says nothing more.
     isDone: () => handshake.done() || (state[0].lost && state[1].lost),

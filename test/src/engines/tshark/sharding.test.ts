@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { readCapture } from '../../../../src/capture/reader.ts'
 import { openTsharkEngine, type TsharkEngineOptions } from '../../../../src/engines/tshark/engine.ts'
 import { PARTS_FROM_BYTES } from '../../../../src/engines/tshark/parts.ts'
-import type { Engine } from '../../../../stages/ports.ts'
+import type { ConvertRequest, Engine } from '../../../../stages/ports.ts'
 import { accountBalances } from '../../../../state/capture.ts'
 import { PipelineError } from '../../../../state/errors.ts'
 import { scratch } from '../../capture/files.ts'
@@ -19,8 +19,8 @@ const POISONED = new URL('../../../support/poisoned-worker.ts', import.meta.url)
 const here = existsSync(CORPUS)
 const where = here ? '' : ' (skipped: no ../shared/corpus here)'
 
-async function convert(engine: Engine, capturePath: string) {
-  const ask = await request(capturePath)
+async function convert(engine: Engine, capturePath: string, more: Partial<ConvertRequest> = {}) {
+  const ask = await request(capturePath, more)
   const result = await engine.convert(ask)
   const lines: Record<string, string[]> = {}
   for (const name of (await readdir(ask.outDir)).sort())
@@ -28,7 +28,8 @@ async function convert(engine: Engine, capturePath: string) {
   return { result, lines }
 }
 
-const convertWith = async (path: string, options: TsharkEngineOptions) => convert(await openTsharkEngine(options), path)
+const convertWith = async (path: string, options: TsharkEngineOptions, more?: Partial<ConvertRequest>) =>
+  convert(await openTsharkEngine(options), path, more)
 
 const sorted = (lines: Record<string, string[]>) =>
   Object.fromEntries(Object.entries(lines).map(([log, all]) => [log, [...all].sort()]))
@@ -70,6 +71,16 @@ describe('a capture in parts', () => {
     expect(sorted(parts.lines)).toEqual(sorted(whole.lines))
     expect(parts.result.packets).toEqual(whole.result.packets)
     expect(parts.result.logs).toEqual(whole.result.logs)
+  })
+
+  it('corrects the clock in every part as it does in the whole', async () => {
+    const clock = { clockOffsetUs: -90_000_001 }
+    const whole = await convertWith(SAMPLE, { parallel: 1 }, clock)
+    const parts = await convertWith(SAMPLE, { parallel: 2, partsFromBytes: 0 }, clock)
+    expect(sorted(parts.lines)).toEqual(sorted(whole.lines))
+    const first = async (more: Partial<ConvertRequest>) =>
+      (await convertWith(SAMPLE, { parallel: 1 }, more)).result.packets.firstTime as number
+    expect((await first(clock)) - (await first({}))).toBeCloseTo(-90.000001, 6)
   })
 
   // A packet of the year 1970 or 2100 moves the clock for all flows of its part; as a whole, for all flows.

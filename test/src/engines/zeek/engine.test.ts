@@ -37,6 +37,18 @@ printf '#separator\\n' > http.log
 echo 'warning: something odd' >&2`
 
 describe('the Zeek engine, with a stand-in for Zeek', () => {
+  it('gives Zeek a copy with the corrected times where the clock of the source is wrong', async () => {
+    const { engine, capturePath } = await setUp(`${WRITES_LOGS}\ncp "$3" given.pcap`)
+    const given = async (clockOffsetUs: number) => {
+      const ask = await request(capturePath, { clockOffsetUs })
+      const { packets } = await engine.convert(ask)
+      const { account } = await readCapture(join(ask.workDir, 'zeek', 'given.pcap'), { onPacket: () => {} })
+      expect(account.firstTime).toBe(packets.firstTime)
+      return account.firstTime as number
+    }
+    expect((await given(-1_500_000)) - (await given(0))).toBeCloseTo(-1.5, 6)
+  })
+
   it('hands over the logs that were written, whole lines of JSON alone, and counts them', async () => {
     const { engine, capturePath } = await setUp(WRITES_LOGS)
     const ask = await request(capturePath)
