@@ -290,4 +290,23 @@ export const migrations: readonly string[] = [
   CREATE INDEX jobs_by_update ON jobs (updated_at);
   CREATE INDEX jobs_with_errors ON jobs (stage, updated_at) WHERE error IS NOT NULL;
   `,
+
+  `
+  -- records of a topic that feeds the watch lists, and the row that each stands for
+  CREATE TABLE watch_feed (
+    list TEXT NOT NULL,                        -- employees, computers
+    key  TEXT NOT NULL,                        -- the record's
+    row  TEXT NOT NULL,                        -- an employee's key, a computer's id
+    PRIMARY KEY (list, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX watch_feed_by_row ON watch_feed (list, row);
+
+  -- files of the dataset whose rows have changed since a sink was told of them
+  CREATE TABLE sink_changes (
+    sink TEXT NOT NULL,
+    path TEXT NOT NULL,                        -- below the data directory
+    mark INTEGER NOT NULL,                     -- grows with each change
+    PRIMARY KEY (sink, path)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]
