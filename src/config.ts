@@ -137,6 +137,13 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
       topicNormalized: values.KAFKA_TOPIC_NORMALIZED,
       topicDeadLetter: values.KAFKA_TOPIC_DEAD_LETTER,
       publishNormalized: values.KAFKA_NORMALIZED,
+      watch: values.KAFKA_WATCH
+        ? {
+            employees: values.KAFKA_TOPIC_EMPLOYEES,
+            computers: values.KAFKA_TOPIC_COMPUTERS,
+            topicWatched: values.KAFKA_TOPIC_WATCHED,
+          }
+        : undefined,
       compression: values.KAFKA_COMPRESSION,
       createTopics: values.KAFKA_CREATE_TOPICS,
       partitions: values.KAFKA_PARTITIONS,

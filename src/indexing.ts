@@ -3,9 +3,10 @@
  * after. Everything that knows the library is loaded behind this.
  */
 
+import { SINK } from '../stages/index-events/index-events.ts'
 import type { EventIndex, Log } from '../stages/ports.ts'
 import { loadRules, type Rules } from '../stages/upload/rules.ts'
-import { messageOf } from '../state/errors.ts'
+import { messageOf, PipelineError } from '../state/errors.ts'
 import type { StageName } from '../state/job.ts'
 import type { Ledger } from '../state/ledger.ts'
 import type { Config } from './config.ts'
@@ -16,7 +17,7 @@ export interface Indexing extends AsyncDisposable {
   /** Says no to intake while too much waits to be indexed, and to indexing while the server takes nothing. */
   mayClaim(stage: StageName): boolean
   sink(): Promise<ElasticsearchSink>
-  /** Installs the templates, sends receipts, removes what is past its time; once. Never throws. */
+  /** Installs the templates, sends receipts, makes documents of changed rows anew, removes what is past its time; once. Never throws. */
   lookAfter(): Promise<void>
   /** That now, and every so often. */
   startUpkeep(): void
@@ -43,6 +44,7 @@ export function openIndexing(config: Config, ledger: Ledger, log: Log): Indexing
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
   let nextRetention = 0
+  const closing = new AbortController()
   let complaint = ''
   const mayTakeIn = createBacklogGuard(ledger, backlogBytes, log)
 
@@ -75,15 +77,27 @@ export function openIndexing(config: Config, ledger: Ledger, log: Log): Indexing
       const { hasLifecycles } = await opened.setUp()
       const { sendReceipts } = await import('./sinks/elasticsearch/receipts.ts')
       await sendReceipts(opened.client, prefix, ledger)
+      await refresh(opened)
       if (!hasLifecycles && retentionDays > 0 && Date.now() >= nextRetention) await applyRetention(opened)
       complaint = ''
     } catch (error) {
+      if (closing.signal.aborted) return
       // What the server refuses is said by the sink; anything else once.
       const text = messageOf(error)
       if (text !== complaint && !text.startsWith('Elasticsearch'))
         log.warn('Elasticsearch could not be looked after', { error: text })
       complaint = text
     }
+  }
+
+  async function refresh(current: ElasticsearchSink): Promise<void> {
+    if (ledger.sinks.changedFiles(SINK, 1).length === 0) return
+    const [{ refreshDocuments }, rules] = await Promise.all([
+      import('./sinks/elasticsearch/refresh.ts'),
+      loadRules(config.rules),
+    ])
+    const { dataDir } = config
+    await refreshDocuments({ sink: current, rules, ledger, dataDir, log, signal: closing.signal })
   }
 
   async function applyRetention({ client }: ElasticsearchSink): Promise<void> {
@@ -119,6 +133,7 @@ export function openIndexing(config: Config, ledger: Ledger, log: Log): Indexing
     },
     async [Symbol.asyncDispose]() {
       clearInterval(timer)
+      closing.abort(new PipelineError('stopped', 'the process stops'))
       await running
       await current?.close()
     },

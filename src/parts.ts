@@ -50,8 +50,9 @@ export function openParts(config: Config, log: Log): Parts {
   makeLayout(places)
   const ledger = openLedger(places.ledger)
   const layout = withSpoolOf(places, ledger.id)
-  const watch = createWatch({ ledger, ...watchOptions(config) })
   const indexing = openIndexing(config, ledger, log.child({ component: 'elasticsearch' }))
+  const tellsEvents = indexing !== undefined || config.bus.kind === 'kafka'
+  const watch = createWatch({ ledger, ...watchOptions(config), tellsEvents })
   const stages = createStages(
     {
       ledger,

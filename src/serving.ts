@@ -1,6 +1,7 @@
 /** Puts the API together from a pipeline's parts: the one place that knows what it needs of them. */
 
 import { existsSync } from 'node:fs'
+import { SINK } from '../stages/index-events/index-events.ts'
 import type { Log } from '../stages/ports.ts'
 import type { StageName } from '../state/job.ts'
 import { openLedger } from '../state/ledger.ts'
@@ -34,7 +35,7 @@ export async function openPages(
     indexing,
     stages: run,
     dataset: await datasetOptions(config),
-    rescanParts: { ledger, layout, ...watchOptions(config) },
+    rescanParts: { ledger, layout, ...watchOptions(config), sinks: indexing ? [SINK] : [] },
     recover: () => recoverAll(stages, component),
     async engine() {
       const name = engineOf(config)

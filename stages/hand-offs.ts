@@ -35,10 +35,12 @@ export interface DistributeInput {
   chunks: Chunk[]
 }
 
-/** Distribute → upload. */
+/** Distribute → upload → index. */
 export interface Batch {
   /** Its directory, below the data directory. */
   dir: string
   source: string
   chunks: Chunk[]
+  /** Upload → index: which of its events watch lists mean, a file in its directory (event-flags.ts). */
+  flags?: string
 }

@@ -4,6 +4,7 @@
  */
 
 import type { CaptureFormat, PacketAccount, TlsAccount } from '../state/capture.ts'
+import type { EventFlags } from './event-flags.ts'
 
 /** One line a call: the event is a sentence, its values are keys. Never a secret, never payload bytes. */
 export interface Log {
@@ -131,6 +132,8 @@ export interface EventChunk extends Numbering {
 
 export interface IndexRequest {
   chunks: readonly EventChunk[]
+  /** Whom watch lists mean by which of these events. */
+  flags?: EventFlags | undefined
   /** Does not exist yet, in an existing directory: where lines go that become no document. */
   deadLetterFile: string
   signal: AbortSignal
@@ -175,6 +178,8 @@ export interface SinkResult {
   chunks: { lines: number; rows: number; quarantined: Partial<Record<string, number>> }[]
   /** Below `stagingDir`: the quarantined lines with their reasons, where there are any. */
   quarantineFile?: string
+  /** Of the rows that watch lists mean; absent where no row is. */
+  flags?: EventFlags
 }
 
 /**

@@ -112,6 +112,21 @@ export function isBeingRemoved(state: CaptureState): boolean {
 
 export type Captures = ReturnType<typeof createCaptures>
 
+export interface CaptureChoice {
+  state?: CaptureState | undefined
+  source?: string | undefined
+  /** Part of the name, or the beginning of the hash. */
+  text?: string | undefined
+  limit: number
+  after?: Pick<CaptureRow, 'acceptedAt' | 'id'> | undefined
+}
+
+export interface ArrivalChoice {
+  outcome?: Arrival['outcome'] | undefined
+  limit: number
+  before?: number | undefined
+}
+
 const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings, clock_offset_us AS clockOffsetUs,
   key_log AS keyLog, keys_converted AS keysConverted, tls,
   accepted_at AS acceptedAt, finished_at AS finishedAt`
@@ -199,6 +214,36 @@ export function createCaptures(db: Database) {
       states: Object.fromEntries(groups.map(({ state, captures }) => [state, captures])),
       bytes: groups.reduce((sum, { bytes }) => sum + bytes, 0),
     }
+  }
+
+  /** Newest first, those behind `after`, with how many fit in all. */
+  function page({ state, source, text, limit, after }: CaptureChoice): { captures: CaptureRow[]; total: number } {
+    const given = { state: state ?? null, source: source ?? null, text: text?.toLowerCase() ?? null }
+    const fits = `(@state IS NULL OR state = @state) AND (@source IS NULL OR source = @source)
+      AND (@text IS NULL OR instr(lower(name), @text) OR substr(id, 1, length(@text)) = @text)`
+    const captures = db
+      .prepare(
+        `SELECT ${COLUMNS} FROM captures WHERE ${fits} AND (@at IS NULL OR (accepted_at, id) < (@at, @id))
+         ORDER BY accepted_at DESC, id DESC LIMIT @limit`,
+      )
+      .all({ ...given, limit, at: after?.acceptedAt ?? null, id: after?.id ?? null })
+      .map(toCapture)
+    const total = db.prepare(`SELECT COUNT(*) FROM captures WHERE ${fits}`).pluck().get(given) as number
+    return { captures, total }
+  }
+
+  function sources(): string[] {
+    return db.prepare(`SELECT DISTINCT source FROM captures ORDER BY source`).pluck().all() as string[]
+  }
+
+  /** Newest first, those before the arrival of that number. */
+  function arrivalsPage({ outcome, limit, before }: ArrivalChoice): (ArrivalRow & { id: number })[] {
+    return db
+      .prepare(
+        `SELECT id, ${ARRIVAL_COLUMNS} FROM arrivals WHERE (@outcome IS NULL OR outcome = @outcome)
+           AND (@before IS NULL OR id < @before) ORDER BY id DESC LIMIT @limit`,
+      )
+      .all({ outcome: outcome ?? null, before: before ?? null, limit }) as (ArrivalRow & { id: number })[]
   }
 
   /** In work, ended since, or among the newest; the oldest first. */
@@ -301,6 +346,9 @@ export function createCaptures(db: Database) {
     summary,
     current,
     engineVersion,
+    page,
+    sources,
+    arrivalsPage,
     arrivals,
     resolve,
     records,

@@ -301,4 +301,22 @@ export const migrations: readonly string[] = [
   ALTER TABLE captures ADD COLUMN tls TEXT;                -- TlsAccount
   CREATE INDEX arrivals_by_name ON arrivals (source, name);
   `,
+  `
+  -- records of a topic that feeds the watch lists, and the row that each stands for
+  CREATE TABLE watch_feed (
+    list TEXT NOT NULL,                        -- employees, computers
+    key  TEXT NOT NULL,                        -- the record's
+    row  TEXT NOT NULL,                        -- an employee's key, a computer's id
+    PRIMARY KEY (list, key)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX watch_feed_by_row ON watch_feed (list, row);
+
+  -- files of the dataset whose rows have changed since a sink was told of them
+  CREATE TABLE sink_changes (
+    sink TEXT NOT NULL,
+    path TEXT NOT NULL,                        -- below the data directory
+    mark INTEGER NOT NULL,                     -- grows with each change
+    PRIMARY KEY (sink, path)
+  ) STRICT, WITHOUT ROWID;
+  `,
 ]

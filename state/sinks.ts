@@ -97,5 +97,28 @@ export function createSinks(db: Database) {
     db.prepare(`DELETE FROM sink_indices WHERE name = ?`).run(name)
   }
 
-  return { record, countsOf, removeOf, dueReceipts, noteReceipt, admitIndex, dropIndex }
+  /** Rows of these files have changed: what the sink has of them is old. */
+  function noteChanged(sink: string, paths: readonly string[]): void {
+    const note = db.prepare(
+      `INSERT INTO sink_changes VALUES (?, ?, 1) ON CONFLICT (sink, path) DO UPDATE SET mark = mark + 1`,
+    )
+    for (const path of paths) note.run(sink, path)
+  }
+
+  function changedFiles(sink: string, limit: number): { path: string; mark: number }[] {
+    return db.prepare(`SELECT path, mark FROM sink_changes WHERE sink = ? ORDER BY path LIMIT ?`).all(sink, limit) as {
+      path: string
+      mark: number
+    }[]
+  }
+
+  /** The sink has the file's rows as they were at `mark`. */
+  function noteTold(sink: string, path: string, mark: number): void {
+    db.prepare(`DELETE FROM sink_changes WHERE sink = ? AND path = ? AND mark = ?`).run(sink, path, mark)
+  }
+
+  return {
+    ...{ noteChanged, changedFiles, noteTold },
+    ...{ record, countsOf, removeOf, dueReceipts, noteReceipt, admitIndex, dropIndex },
+  }
 }

@@ -69,10 +69,32 @@ export interface HitFilter {
   limit: number
 }
 
+/** Lists that a topic may feed. */
+export type FedList = 'employees' | 'computers'
+
 interface Page {
   text?: string | undefined
   limit: number
-  after?: number | undefined
+}
+
+const ALL = { limit: -1 }
+
+type EmployeePage = Page & { after?: Pick<EmployeeRow, 'name' | 'key'> | undefined }
+type NumberedPage = Page & { after?: number | undefined }
+
+/** `missing`: there is none of that number; `taken`: another is just so already. */
+export type ChangeInPlace = 'changed' | 'missing' | 'taken'
+
+/** Entries that have the text somewhere. */
+const FITS = {
+  employees: `(@text IS NULL OR instr(lower(name), @text) OR instr(lower(key), @text))`,
+  computers: `(@text IS NULL OR instr(lower(comp_id), @text) OR instr(lower(employee), @text) OR instr(mac, @text)
+    OR instr(ip, @text) OR instr(hostname, @text))`,
+  indicators: `(@text IS NULL OR instr(lower(value), @text) OR instr(lower(note), @text) OR instr(lower(list), @text))`,
+}
+
+function textOf(text: string | undefined): { text: string | null } {
+  return { text: text === undefined || text === '' ? null : text.toLowerCase() }
 }
 
 export type WatchLists = ReturnType<typeof createWatchLists>
@@ -109,18 +131,64 @@ export function createWatchLists(db: Database) {
     return changed(db.prepare(`DELETE FROM watch_employees WHERE key = ?`).run(key)).changes === 1
   }
 
-  function employees({ text, limit }: Page = { limit: -1 }): (EmployeeRow & { computers: number })[] {
+  /** By name, those behind `after`. */
+  function employees({ text, limit, after }: EmployeePage = ALL): (EmployeeRow & { computers: number })[] {
     const rows = db
       .prepare(
         `SELECT key, name, watched, (SELECT COUNT(DISTINCT comp_id) FROM watch_computers WHERE employee = key) AS computers
-         FROM watch_employees WHERE @text IS NULL OR instr(lower(name), @text) OR instr(lower(key), @text)
+         FROM watch_employees WHERE ${FITS.employees} AND (@key IS NULL OR (name, key) > (@name, @key))
          ORDER BY name, key LIMIT @limit`,
       )
-      .all({ text: text?.toLowerCase() ?? null, limit }) as (Omit<EmployeeRow, 'watched'> & {
-      watched: number
-      computers: number
-    })[]
+      .all({ ...textOf(text), limit, name: after?.name ?? null, key: after?.key ?? null }) as (Omit<
+      EmployeeRow,
+      'watched'
+    > & { watched: number; computers: number })[]
     return rows.map((row) => ({ ...row, watched: row.watched === 1 }))
+  }
+
+  function computersOf(employee: string): number {
+    return db
+      .prepare(`SELECT COUNT(DISTINCT comp_id) FROM watch_computers WHERE employee = ?`)
+      .pluck()
+      .get(employee) as number
+  }
+
+  /** Which row a record of a topic stands for; undefined for a record that is not known. */
+  function fedRow(list: FedList, key: string): string | undefined {
+    return db.prepare(`SELECT row FROM watch_feed WHERE list = ? AND key = ?`).pluck().get(list, key) as
+      | string
+      | undefined
+  }
+
+  function setFedRow(list: FedList, key: string, row: string | null): void {
+    if (row === null) db.prepare(`DELETE FROM watch_feed WHERE list = ? AND key = ?`).run(list, key)
+    else
+      db.prepare(`INSERT INTO watch_feed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET row = excluded.row`).run(
+        list,
+        key,
+        row,
+      )
+  }
+
+  function fedKeys(list: FedList): string[] {
+    return db.prepare(`SELECT key FROM watch_feed WHERE list = ?`).pluck().all(list) as string[]
+  }
+
+  /** Some record stands for the row. */
+  function isFed(list: FedList, row: string): boolean {
+    return db.prepare(`SELECT 1 FROM watch_feed WHERE list = ? AND row = ?`).get(list, row) !== undefined
+  }
+
+  /** Of a computer that is there exactly so. */
+  function computerId(row: ComputerRow): number | undefined {
+    return db
+      .prepare(
+        `SELECT id FROM watch_computers WHERE comp_id = @compId AND employee = @employee AND mac IS @mac AND ip IS @ip
+           AND hostname IS @hostname AND coalesce(valid_from, 0) = coalesce(@validFrom, 0)
+           AND coalesce(valid_to, 0) = coalesce(@validTo, 0)`,
+      )
+      .pluck()
+      .get(row) as number | undefined
   }
 
   function putComputer(row: ComputerRow): Change {
@@ -139,14 +207,30 @@ export function createWatchLists(db: Database) {
     return changed(db.prepare(`DELETE FROM watch_computers WHERE id = ?`).run(id)).changes === 1
   }
 
-  function computers({ text, limit, after = 0 }: Page = { limit: -1 }): (ComputerRow & { id: number })[] {
+  /** Another in the place of one; it keeps its number. */
+  function changeComputer(id: number, row: ComputerRow): ChangeInPlace {
+    return changeInPlace(
+      `UPDATE watch_computers SET comp_id = @compId, employee = @employee, mac = @mac, ip = @ip, hostname = @hostname,
+         valid_from = @validFrom, valid_to = @validTo WHERE id = @id`,
+      { id, ...row },
+    )
+  }
+
+  function changeInPlace(update: string, row: object): ChangeInPlace {
+    try {
+      return changed(db.prepare(update).run(row)).changes === 1 ? 'changed' : 'missing'
+    } catch (error) {
+      if ((error as { code?: unknown }).code === 'SQLITE_CONSTRAINT_UNIQUE') return 'taken'
+      throw error
+    }
+  }
+
+  function computers({ text, limit, after = 0 }: NumberedPage = ALL): (ComputerRow & { id: number })[] {
     return db
       .prepare(
-        `SELECT ${COMPUTER} FROM watch_computers WHERE id > @after AND (@text IS NULL OR instr(lower(comp_id), @text)
-           OR instr(lower(employee), @text) OR instr(mac, @text) OR instr(ip, @text) OR instr(hostname, @text))
-         ORDER BY id LIMIT @limit`,
+        `SELECT ${COMPUTER} FROM watch_computers WHERE id > @after AND ${FITS.computers} ORDER BY id LIMIT @limit`,
       )
-      .all({ text: text?.toLowerCase() ?? null, limit, after }) as (ComputerRow & { id: number })[]
+      .all({ ...textOf(text), limit, after }) as (ComputerRow & { id: number })[]
   }
 
   function putIndicator({ list, kind, value, note }: IndicatorRow): Change {
@@ -170,14 +254,26 @@ export function createWatchLists(db: Database) {
     return changed(db.prepare(`DELETE FROM watch_indicators WHERE id = ?`).run(id)).changes === 1
   }
 
-  function indicators({ text, limit, after = 0 }: Page = { limit: -1 }): (IndicatorRow & { id: number })[] {
+  function changeIndicator(id: number, row: IndicatorRow): ChangeInPlace {
+    return changeInPlace(
+      `UPDATE watch_indicators SET list = @list, kind = @kind, value = @value, note = @note WHERE id = @id`,
+      { id, ...row },
+    )
+  }
+
+  function indicatorId({ list, kind, value }: IndicatorRow): number {
+    return db
+      .prepare(`SELECT id FROM watch_indicators WHERE list = ? AND kind = ? AND value = ?`)
+      .pluck()
+      .get(list, kind, value) as number
+  }
+
+  function indicators({ text, limit, after = 0 }: NumberedPage = ALL): (IndicatorRow & { id: number })[] {
     return db
       .prepare(
-        `SELECT id, list, kind, value, note FROM watch_indicators
-         WHERE id > @after AND (@text IS NULL OR instr(lower(value), @text) OR instr(lower(note), @text) OR instr(lower(list), @text))
-         ORDER BY id LIMIT @limit`,
+        `SELECT id, list, kind, value, note FROM watch_indicators WHERE id > @after AND ${FITS.indicators} ORDER BY id LIMIT @limit`,
       )
-      .all({ text: text?.toLowerCase() ?? null, limit, after }) as (IndicatorRow & { id: number })[]
+      .all({ ...textOf(text), limit, after }) as (IndicatorRow & { id: number })[]
   }
 
   function lists(): { list: string; indicators: number }[] {
@@ -186,13 +282,9 @@ export function createWatchLists(db: Database) {
       .all() as { list: string; indicators: number }[]
   }
 
-  function counts(): { employees: number; computers: number; indicators: number } {
-    const count = (table: string) => db.prepare(`SELECT COUNT(*) FROM ${table}`).pluck().get() as number
-    return {
-      employees: count('watch_employees'),
-      computers: count('watch_computers'),
-      indicators: count('watch_indicators'),
-    }
+  /** How many entries of a list there are that have the text. */
+  function count(table: keyof typeof FITS, text?: string): number {
+    return db.prepare(`SELECT COUNT(*) FROM watch_${table} WHERE ${FITS[table]}`).pluck().get(textOf(text)) as number
   }
 
   /** Seen in the traffic; the same lease again changes nothing. */
@@ -254,14 +346,20 @@ export function createWatchLists(db: Database) {
     putEmployee,
     removeEmployee,
     employees,
+    computersOf,
     putComputer,
     removeComputer,
     computers,
+    changeComputer,
+    computerId,
+    ...{ fedRow, setFedRow, fedKeys, isFed },
     putIndicator,
     removeIndicator,
+    changeIndicator,
+    indicatorId,
     indicators,
     lists,
-    counts,
+    count,
     addLease,
     leasesOf,
     setHits,

@@ -1,6 +1,5 @@
 /** Captures: what came, how far it is, its receipt, its packets; forgetting, reprocessing, trying again. */
 
-import { countBy } from '../count-by.ts'
 import '@fastify/static'
 import { mkdir, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
@@ -18,6 +17,7 @@ import { type Removal, removeCapture } from '../dataset/remove-capture.ts'
 import type { Indexing } from '../indexing.ts'
 import { cutFlowPackets, listFlowPackets } from '../packets/flow-packets.ts'
 import type { Arrival, Capture, CaptureList, Job, PacketQuery, StageProgress } from './contract.ts'
+import { pageOf, WRONG_CURSOR } from './paging.ts'
 import { refusal } from './problems.ts'
 import type { Input, Routes } from './routes.ts'
 
@@ -112,9 +112,9 @@ export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
     jobs: ledger.jobs.list({ status: query.status }).slice(-1000).reverse().map(describeJob),
   }))
 
-  handle('listArrivals', ({ query: { outcome, limit } }) => {
-    const all = ledger.captures.arrivals().filter((arrival) => outcome === undefined || arrival.outcome === outcome)
-    return { arrivals: all.slice(-limit).reverse().map(describeArrival) }
+  handle('listArrivals', ({ query: { outcome, limit, after } }) => {
+    const { items, next } = pageOf(limit, (n) => ledger.captures.arrivalsPage({ outcome, limit: n, before: after }))
+    return { arrivals: items.map(describeArrival), next: next?.id ?? null }
   })
 
   handle('downloadCapture', async ({ params, reply }) => {
@@ -169,25 +169,27 @@ async function storedPath(row: CaptureRow, { dataDir }: Layout): Promise<string>
 }
 
 export function captureList(ledger: Ledger, query: Input<'listCaptures'>['query']): CaptureList {
-  const { state, source, text, limit, after } = query
-  const all = ledger.captures.list().reverse()
-  const wanted = text?.toLowerCase()
-  const fits = (row: CaptureRow) =>
-    (state === undefined || row.state === state) &&
-    (source === undefined || row.source === source) &&
-    (wanted === undefined || row.name.toLowerCase().includes(wanted) || row.id.startsWith(wanted))
-  const chosen = all.filter(fits)
-  const from = after === undefined ? 0 : chosen.findIndex(({ id, acceptedAt }) => `${acceptedAt}.${id}` === after) + 1
-  const page = chosen.slice(from, from + limit)
-  const last = page.at(-1)
-  const more = from + page.length < chosen.length
+  const { limit, after, ...choice } = query
+  let total = 0
+  const { items, next } = pageOf(limit, (n) => {
+    const page = ledger.captures.page({ ...choice, limit: n, after: after === undefined ? undefined : placeIn(after) })
+    total = page.total
+    return page.captures
+  })
   return {
-    captures: describeCaptures(ledger, page),
-    next: more && last ? `${last.acceptedAt}.${last.id}` : null,
-    total: chosen.length,
-    states: countBy(all.map((row) => row.state)),
-    sources: [...new Set(all.map((row) => row.source))].sort(),
+    captures: describeCaptures(ledger, items),
+    next: next === undefined ? null : `${next.acceptedAt}.${next.id}`,
+    total,
+    states: ledger.captures.summary().states,
+    sources: ledger.captures.sources(),
   }
+}
+
+/** `1770114603250.<hash>`, as an answer's `next` has it. */
+function placeIn(cursor: string): Pick<CaptureRow, 'acceptedAt' | 'id'> {
+  const [, at = '', id = ''] = /^(\d{1,15})\.([0-9a-f]{64})$/.exec(cursor) ?? []
+  if (id === '') throw refusal(400, 'invalid_request', WRONG_CURSOR)
+  return { acceptedAt: Number(at), id }
 }
 
 export function describeCaptures(ledger: Ledger, rows: readonly CaptureRow[]): Capture[] {

@@ -209,9 +209,12 @@ export const jobs = z.object({ jobs: z.array(job) })
 export const arrivalsQuery = z.object({
   outcome: z.enum(['accepted', 'duplicate', 'empty', 'quarantined']).optional(),
   limit: wholeNumber(1, 1000).default(200),
+  /** An answer's `next`. */
+  after: wholeNumber(1, Number.MAX_SAFE_INTEGER).optional(),
 })
 /** Newest first. */
-export const arrivals = z.object({ arrivals: z.array(arrival) })
+export const arrivals = z.object({ arrivals: z.array(arrival), next: count.nullable() })
+export type Arrivals = z.infer<typeof arrivals>
 
 // ── uploads ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -348,6 +351,8 @@ export const searchAnswer = z.object({
 })
 export type SearchAnswer = z.infer<typeof searchAnswer>
 
+export const sqlAnswer = z.object({ sql: z.string() })
+
 export const countAnswer = z.object({ count, elapsedMs: z.number() })
 
 export const facetRequest = eventFilter.extend({
@@ -398,9 +403,11 @@ export const topRequest = eventFilter.extend({
     )
     .min(1)
     .max(8),
+  /** Sorted by the first measure, or by the sum of all; largest first. */
+  order: z.enum(['first', 'sum']).default('first'),
   limit: z.number().int().min(1).max(1000).default(10),
 })
-/** Columns: those of `by`, then `measure_1`, …; sorted by the first measure, largest first. */
+/** Columns: those of `by`, then `measure_1`, …. */
 export const topAnswer = z.object({
   columns: z.array(answerColumn),
   rows: z.array(z.array(z.unknown())),
@@ -634,15 +641,25 @@ const withId = { id: count }
 export const watchPage = z.object({
   text: text(255).optional(),
   limit: wholeNumber(1, 5000).default(500),
-  after: wholeNumber(0, Number.MAX_SAFE_INTEGER).optional(),
+  /** An answer's `next`. */
+  after: text(1600).optional(),
 })
-export const employees = z.object({ employees: z.array(employee.extend({ computers: count })), total: count })
+/** Of all that fit how many there are, and where the next page begins. */
+const ofList = { total: count, next: z.string().nullable() }
+export const listedEmployee = employee.extend({ computers: count })
+export type ListedEmployee = z.infer<typeof listedEmployee>
+/** By name. */
+export const employees = z.object({ employees: z.array(listedEmployee), ...ofList })
 export const employeeParams = z.object({ key: z.string().min(1).max(256) })
-export const computers = z.object({ computers: z.array(computer.extend(withId)), total: count })
+export const listedComputer = computer.extend(withId)
+export type ListedComputer = z.infer<typeof listedComputer>
+export const computers = z.object({ computers: z.array(listedComputer), ...ofList })
+export const listedIndicator = indicator.extend(withId)
+export type ListedIndicator = z.infer<typeof listedIndicator>
 export const indicators = z.object({
-  indicators: z.array(indicator.extend(withId)),
+  indicators: z.array(listedIndicator),
   lists: z.array(z.object({ list: z.string(), indicators: count })),
-  total: count,
+  ...ofList,
 })
 
 export const watchKind = z.enum(['employees', 'computers', 'indicators'])
@@ -975,6 +992,13 @@ export const routes = {
     body: searchRequest,
     answer: searchAnswer,
   },
+  searchSql: {
+    method: 'POST',
+    path: '/api/search/sql',
+    about: 'The search as a query for SQL.',
+    body: searchRequest,
+    answer: sqlAnswer,
+  },
   count: {
     method: 'POST',
     path: '/api/search/count',
@@ -1099,7 +1123,7 @@ export const routes = {
     path: '/api/watch/employees',
     about: 'Adds or changes an employee.',
     body: employee,
-    answer: done,
+    answer: listedEmployee,
   },
   deleteEmployee: {
     method: 'DELETE',
@@ -1120,7 +1144,15 @@ export const routes = {
     path: '/api/watch/computers',
     about: 'Adds a computer of an employee.',
     body: computer,
-    answer: done,
+    answer: listedComputer,
+  },
+  changeComputer: {
+    method: 'PUT',
+    path: '/api/watch/computers/:id',
+    about: 'Puts another in its place.',
+    params: numberParams,
+    body: computer,
+    answer: listedComputer,
   },
   deleteComputer: {
     method: 'DELETE',
@@ -1139,9 +1171,17 @@ export const routes = {
   putIndicator: {
     method: 'PUT',
     path: '/api/watch/indicators',
-    about: 'Adds or changes an indicator.',
+    about: "Adds an indicator, or changes one's note.",
     body: indicator,
-    answer: done,
+    answer: listedIndicator,
+  },
+  changeIndicator: {
+    method: 'PUT',
+    path: '/api/watch/indicators/:id',
+    about: 'Puts another in its place.',
+    params: numberParams,
+    body: indicator,
+    answer: listedIndicator,
   },
   deleteIndicator: {
     method: 'DELETE',

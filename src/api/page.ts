@@ -33,6 +33,10 @@ export async function servePage(app: FastifyInstance, root: string): Promise<voi
   })
   app.setNotFoundHandler((request, reply) => {
     const isPlace = request.method === 'GET' && !request.url.startsWith('/api') && !/\.\w+$/.test(pathOf(request.url))
+    if (request.method === 'GET' && HASHED.test(pathOf(request.url)))
+      throw notFound(
+        `${pathOf(request.url)} is none of the page's files as they were when the service started: load the page anew, and start the service anew where the page was built since`,
+      )
     if (!isPlace) throw notFound(`there is nothing at ${request.method} ${pathOf(request.url)}`)
     if (hasPage) return reply.header('cache-control', 'no-cache').sendFile('index.html', root, { cacheControl: false })
     return reply.type('text/html; charset=utf-8').send(NO_PAGE)

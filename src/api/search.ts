@@ -18,6 +18,7 @@ export function searchRoutes({ handle }: Routes, search: SearchProcess): void {
   handle('count', ({ body, signal }) => search.ask('count', body, signal))
   handle('facets', ({ body, signal }) => search.ask('facets', body, signal))
   handle('histogram', ({ body, signal }) => search.ask('histogram', body, signal))
+  handle('searchSql', ({ body, signal }) => search.ask('sql', body, signal))
   handle('top', ({ body, signal }) => search.ask('top', body, signal))
   handle('flow', ({ body, signal }) => search.ask('flow', body, signal))
 

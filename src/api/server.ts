@@ -79,6 +79,8 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     keepAliveTimeout: 10_000,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: 2048 },
+    // The address bar is the page's state, with the query that somebody writes.
+    http: { maxHeaderSize: 256 * 1024 },
     return503OnClosing: true,
   })
   useContractSchemas(app)

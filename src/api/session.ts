@@ -30,7 +30,8 @@ export function sessionRoutes({ handle }: Routes, { ledger, sessions, mode, toke
     const wait = Math.max(...keys.map(attempts.waitSeconds))
     // A hash takes memory and a core: many at once must not take all.
     if (wait > 0 || checking >= MOST_AT_ONCE) {
-      throw refusal(429, 'rate_limited', 'too many attempts; wait a little', { 'retry-after': String(wait || 1) })
+      const seconds = String(wait || 1)
+      throw refusal(429, 'rate_limited', `too many attempts; wait ${seconds} s`, { 'retry-after': seconds })
     }
     checking++
     const name = await nameOf(user, password).finally(() => {

@@ -5,7 +5,7 @@ import { Writable as WritableStream } from 'node:stream'
 import type { Log } from '../../stages/ports.ts'
 import { messageOf } from '../../state/errors.ts'
 import type { Ledger } from '../../state/ledger.ts'
-import type { HitRow } from '../../state/watch-lists.ts'
+import type { ChangeInPlace, ComputerRow, HitRow } from '../../state/watch-lists.ts'
 import type { DatasetOptions } from '../query/dataset.ts'
 import { runIsolated } from '../query/isolated.ts'
 import { literal } from '../query/sql.ts'
@@ -13,6 +13,7 @@ import { computerOf, importWatchList, indicatorOf } from '../watch/import.ts'
 import { type RescanParts, rescan } from '../watch/watch.ts'
 import { isoTime } from './captures.ts'
 import type { Rescan, WatchHit } from './contract.ts'
+import { pageOf, WRONG_CURSOR } from './paging.ts'
 import { notFound, refusal } from './problems.ts'
 import { DONE, type Input, type Routes } from './routes.ts'
 
@@ -42,11 +43,19 @@ export function watchRoutes(
   const audit = ({ request }: Pick<Input<'getSession'>, 'request'>, detail: string) =>
     ledger.accounts.audit({ user: request.user, remote: request.ip, action: 'watch list', detail })
 
-  handle('listEmployees', ({ query }) => ({ employees: watch.employees(query), total: watch.counts().employees }))
+  handle('listEmployees', ({ query: { text, limit, after } }) => {
+    const { items, next } = pageOf(limit, (n) => watch.employees({ text, limit: n, after: nameIn(after) }))
+    return {
+      employees: items,
+      total: watch.count('employees', text),
+      next: next === undefined ? null : JSON.stringify([next.name, next.key]),
+    }
+  })
   handle('putEmployee', (input) => {
-    watch.putEmployee(input.body)
-    audit(input, `employee ${input.body.key}: ${input.body.watched ? 'watched' : 'not watched'}`)
-    return DONE
+    const { body } = input
+    watch.putEmployee(body)
+    audit(input, `employee ${body.key}: ${body.watched ? 'watched' : 'not watched'}`)
+    return { ...body, computers: watch.computersOf(body.key) }
   })
   handle('deleteEmployee', (input) => {
     if (!watch.removeEmployee(input.params.key)) throw notFound('there is no such employee')
@@ -54,17 +63,22 @@ export function watchRoutes(
     return DONE
   })
 
-  handle('listComputers', ({ query }) => ({
-    computers: watch
-      .computers(query)
-      .map(({ validFrom, validTo, ...row }) => ({ ...row, validFrom: timeOf(validFrom), validTo: timeOf(validTo) })),
-    total: watch.counts().computers,
-  }))
+  handle('listComputers', ({ query: { text, limit, after } }) => {
+    const { items, next } = pageOf(limit, (n) => watch.computers({ text, limit: n, after: numberIn(after) }))
+    return { computers: items.map(describeComputer), total: watch.count('computers', text), next: idOf(next) }
+  })
   handle('putComputer', (input) => {
     const row = checked(() => computerOf({ ...input.body }))
     watch.putComputer(row)
     audit(input, `computer ${row.compId} of ${row.employee}`)
-    return DONE
+    return describeComputer({ ...row, id: watch.computerId(row) as number })
+  })
+  handle('changeComputer', (input) => {
+    const row = checked(() => computerOf({ ...input.body }))
+    const { id } = input.params
+    inPlace(watch.changeComputer(id, row), 'computer')
+    audit(input, `computer ${id} changed: ${row.compId} of ${row.employee}`)
+    return describeComputer({ ...row, id })
   })
   handle('deleteComputer', (input) => {
     if (!watch.removeComputer(input.params.id)) throw notFound('there is no such computer')
@@ -72,16 +86,22 @@ export function watchRoutes(
     return DONE
   })
 
-  handle('listIndicators', ({ query }) => ({
-    indicators: watch.indicators(query),
-    lists: watch.lists(),
-    total: watch.counts().indicators,
-  }))
+  handle('listIndicators', ({ query: { text, limit, after } }) => {
+    const { items, next } = pageOf(limit, (n) => watch.indicators({ text, limit: n, after: numberIn(after) }))
+    return { indicators: items, lists: watch.lists(), total: watch.count('indicators', text), next: idOf(next) }
+  })
   handle('putIndicator', (input) => {
     const row = checked(() => indicatorOf({ ...input.body }, input.body.list))
     watch.putIndicator(row)
     audit(input, `indicator ${row.kind} ${row.value} in ${row.list}`)
-    return DONE
+    return { ...row, id: watch.indicatorId(row) }
+  })
+  handle('changeIndicator', (input) => {
+    const row = checked(() => indicatorOf({ ...input.body }, input.body.list))
+    const { id } = input.params
+    inPlace(watch.changeIndicator(id, row), 'indicator')
+    audit(input, `indicator ${id} changed: ${row.kind} ${row.value} in ${row.list}`)
+    return { ...row, id }
   })
   handle('deleteIndicator', (input) => {
     if (!watch.removeIndicator(input.params.id)) throw notFound('there is no such indicator')
@@ -138,6 +158,41 @@ export function watchRoutes(
       await running
     },
   }
+}
+
+function describeComputer({ validFrom, validTo, ...row }: ComputerRow & { id: number }) {
+  return { ...row, validFrom: timeOf(validFrom), validTo: timeOf(validTo) }
+}
+
+function inPlace(change: ChangeInPlace, what: string): void {
+  if (change === 'missing') throw notFound(`there is no such ${what} any more`)
+  if (change === 'taken') throw refusal(409, 'exists_already', `there is another ${what} that is just so`)
+}
+
+function idOf(row: { id: number } | undefined): string | null {
+  return row === undefined ? null : String(row.id)
+}
+
+function numberIn(cursor: string | undefined): number | undefined {
+  if (cursor === undefined) return undefined
+  if (!/^\d{1,15}$/.test(cursor)) throw wrongCursor()
+  return Number(cursor)
+}
+
+/** `["name","key"]` */
+function nameIn(cursor: string | undefined): { name: string; key: string } | undefined {
+  if (cursor === undefined) return undefined
+  try {
+    const [name, key] = JSON.parse(cursor) as unknown[]
+    if (typeof name === 'string' && typeof key === 'string') return { name, key }
+  } catch {
+    // Told below.
+  }
+  throw wrongCursor()
+}
+
+function wrongCursor() {
+  return refusal(400, 'invalid_request', WRONG_CURSOR)
 }
 
 export function describeHit({ at, firstTime, lastTime, ...hit }: HitRow): WatchHit {

@@ -1,6 +1,7 @@
 /** `watchlist import|list|rescan|report`: whose traffic is looked for, and what was found. */
 
 import { readFile } from 'node:fs/promises'
+import { SINK } from '../../stages/index-events/index-events.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
 import { reportSql } from '../api/watch.ts'
 import { watchOptions } from '../parts.ts'
@@ -68,8 +69,9 @@ function cellText(column: string, value: unknown): string {
 
 export async function rescanAll(): Promise<number> {
   await using context = openContext()
-  const { ledger, layout } = context.parts()
-  const done = await rescan({ ledger, layout, ...watchOptions(context.config) }, ({ files, of }) => {
+  const { ledger, layout, indexing } = context.parts()
+  const sinks = indexing ? [SINK] : []
+  const done = await rescan({ ledger, layout, ...watchOptions(context.config), sinks }, ({ files, of }) => {
     if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${files} of ${of} files`)
   })
   if (process.stderr.isTTY) process.stderr.write('\r\u001b[K')
@@ -78,6 +80,15 @@ export async function rescanAll(): Promise<number> {
   context.tell(
     `${done.files} files looked through, ${done.rewritten} written anew; ${matches} matches of rows and rules`,
   )
+  if (indexing !== undefined && ledger.sinks.changedFiles(SINK, 1).length > 0) {
+    await indexing.lookAfter()
+    const waits = ledger.sinks.changedFiles(SINK, 1).length > 0
+    context.tell(
+      waits
+        ? 'Elasticsearch has not got all of it yet; the service goes on with it by itself'
+        : 'the documents in Elasticsearch follow',
+    )
+  }
   return EXIT.ok
 }
 

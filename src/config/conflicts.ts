@@ -77,6 +77,9 @@ function conflictsOfTopics(values: Settings): string[] {
     ...values.KAFKA_TOPIC_RAW.map((name): [string, string] => [name, 'KAFKA_TOPIC_RAW']),
     [values.KAFKA_TOPIC_NORMALIZED, 'KAFKA_TOPIC_NORMALIZED'],
     [values.KAFKA_TOPIC_DEAD_LETTER, 'KAFKA_TOPIC_DEAD_LETTER'],
+    [values.KAFKA_TOPIC_EMPLOYEES, 'KAFKA_TOPIC_EMPLOYEES'],
+    [values.KAFKA_TOPIC_COMPUTERS, 'KAFKA_TOPIC_COMPUTERS'],
+    [values.KAFKA_TOPIC_WATCHED, 'KAFKA_TOPIC_WATCHED'],
   ]
   const users = Map.groupBy(uses, ([topic]) => topic)
   return [...users].flatMap(([topic, by]) =>

@@ -286,6 +286,14 @@ export const settings = z.object({
     'zeek-dead-letter',
     'The topic of messages that are no Zeek events, each with the reason.',
   ),
+  KAFKA_WATCH: kafka(
+    yesOrNo,
+    'true',
+    'Follow the topics of watched employees and their computers, and publish the traffic that watch lists mean.',
+  ),
+  KAFKA_TOPIC_EMPLOYEES: kafka(topic, 'employees', 'The topic of watched employees.'),
+  KAFKA_TOPIC_COMPUTERS: kafka(topic, 'computers', "The topic of the employees' computers."),
+  KAFKA_TOPIC_WATCHED: kafka(topic, 'watched-traffic', 'The topic of events that watch lists mean.'),
   KAFKA_TOPIC_PREFIX: kafka(
     topicPrefix,
     'pcap-pipeline.',

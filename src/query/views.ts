@@ -7,6 +7,7 @@
  */
 
 import type { DuckDBConnection } from '@duckdb/node-api'
+import { WATCH_COLUMNS } from '../../stages/upload/rules/table.ts'
 import type { Column, Dataset } from './dataset.ts'
 import { EVENTS } from './files.ts'
 import { PEOPLE_TABLES, peopleSql, tablesBehind } from './people.ts'
@@ -30,6 +31,7 @@ export const COMMON_COLUMNS: readonly Column[] = [
   { name: 'event_class', type: 'VARCHAR' },
   { name: 'direction', type: 'VARCHAR' },
   { name: 'community_id', type: 'VARCHAR' },
+  ...WATCH_COLUMNS.map((name) => ({ name, type: 'VARCHAR[]' })),
 ]
 
 /** Makes the views of these tables, which must exist; `events` makes those of all types. Returns warnings. */

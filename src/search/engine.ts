@@ -27,6 +27,7 @@ import type { Dataset } from '../query/dataset.ts'
 import { startDeadline } from '../query/deadline.ts'
 import { asQueryError } from '../query/failure.ts'
 import { COMMON_COLUMNS } from '../query/views.ts'
+import { asSql } from './as-sql.ts'
 import { ask } from './ask.ts'
 import { type CatalogueFile, createCatalogue, UNSORTED_HOUR } from './catalogue.ts'
 import { describeColumns, type SearchColumn } from './columns.ts'
@@ -40,6 +41,7 @@ export interface SearchRequests {
   count: { in: EventFilter; out: AnswerOf<'count'> }
   facets: { in: z.output<typeof facetRequest>; out: AnswerOf<'facets'> }
   histogram: { in: z.output<typeof histogramRequest>; out: AnswerOf<'histogram'> }
+  sql: { in: SearchRequest; out: AnswerOf<'searchSql'> }
   top: { in: z.output<typeof topRequest>; out: AnswerOf<'top'> }
   event: { in: { type: string; id: string; time?: string | undefined }; out: AnswerOf<'getEvent'> | null }
   flow: { in: FlowRequest; out: AnswerOf<'flow'> }
@@ -90,6 +92,11 @@ export function createSearchEngine({ dataset, ledger, layout, rules, timeoutMs }
     histogram: async (parts, request) =>
       timed(async () => histogram(parts, await chosenTypes(parts, request), request)),
     top: async (parts, request) => timed(async () => top(parts, await chosenTypes(parts, request), request)),
+    async sql(parts, request) {
+      const types = await chosenTypes(parts, request)
+      const known = await Promise.all(types.map(async (type) => ({ type, columns: await parts.columnsOf(type) })))
+      return { sql: asSql(request, known, describeColumns(tableOf(rules, 'events'), COMMON_COLUMNS)) }
+    },
     event: async (parts, { type, id, time }) => (await eventOf(parts, type, id, time)) ?? null,
     flow: async (parts, request) => timed(() => flowOf(parts, request)),
     tables: async (parts) => ({ tables: await tableList(parts) }),

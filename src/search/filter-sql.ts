@@ -13,15 +13,20 @@ import { inNetwork, networkOf } from './address-sql.ts'
 import type { SearchColumn } from './columns.ts'
 
 export function whereSql(filter: EventFilter, columns: readonly SearchColumn[], isUnsorted = false): string {
+  const parts = whereParts(filter, columns, isUnsorted)
+  return parts.length === 0 ? 'true' : parts.map((part) => `(${part})`).join(' AND ')
+}
+
+/** All of these must hold. */
+export function whereParts(filter: EventFilter, columns: readonly SearchColumn[], isUnsorted = false): string[] {
   const byName = new Map(columns.map((column) => [column.name.toLowerCase(), column]))
-  const parts = [
+  return [
     ...timeSql(filter, isUnsorted),
     ...filter.conditions
       .filter(({ column }) => column !== 'log_type' || byName.has('log_type'))
       .map((condition) => conditionSql(condition, byName.get(condition.column.toLowerCase()))),
     ...termsOf(filter.text ?? '').map((term) => termSql(term, columns)),
   ]
-  return parts.length === 0 ? 'true' : parts.map((part) => `(${part})`).join(' AND ')
 }
 
 function timeSql({ from, to }: EventFilter, isUnsorted: boolean): string[] {

@@ -210,7 +210,7 @@ async function spanOf({ connection, source }: SummaryParts, files: readonly Cata
 export async function top(
   parts: SummaryParts,
   types: readonly string[],
-  { by, measures, limit, ...filter }: z.output<typeof topRequest>,
+  { by, measures, order, limit, ...filter }: z.output<typeof topRequest>,
 ): Promise<Omit<TopAnswer, 'elapsedMs'>> {
   const measured = measures.flatMap(({ column }) => column ?? [])
   const wanted = [...new Set([...by, ...measured])]
@@ -220,10 +220,12 @@ export async function top(
   if (select === undefined) return { columns, rows: [] }
   const figures = measures.map(({ of, column }, i) => `${figure(of, column)} AS measure_${i + 1}`)
   const names = by.map(identifier).join(', ')
+  const size =
+    order === 'first' ? 'measure_1' : measures.map((_, i) => `coalesce(measure_${i + 1}::DOUBLE, 0)`).join(' + ')
   return await ask(
     parts.connection,
     `SELECT ${names}, ${figures.join(', ')} FROM (${select}) WHERE ${by.map((name) => `${identifier(name)} IS NOT NULL`).join(' AND ')}
-     GROUP BY ${names} ORDER BY measure_1 DESC NULLS LAST, ${names} LIMIT ${limit}`,
+     GROUP BY ${names} ORDER BY ${size} DESC NULLS LAST, ${names} LIMIT ${limit}`,
   )
 }
 

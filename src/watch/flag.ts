@@ -11,6 +11,7 @@ import { rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import { flush } from '../../stages/durable.ts'
+import type { EventFlags, Flags } from '../../stages/event-flags.ts'
 import { tableOf, WATCH_COLUMNS } from '../../stages/upload/rules/table.ts'
 import type { Rules } from '../../stages/upload/rules.ts'
 import { PipelineError } from '../../state/errors.ts'
@@ -39,6 +40,15 @@ export interface FlagOptions {
   signal?: AbortSignal | undefined
 }
 
+export interface FlagHow {
+  /** Files lose flags that do not hold any more. */
+  takeBack: boolean
+  /** Gets the flags of each row, for who tells of the same events in another form. */
+  flags?: EventFlags | undefined
+  /** A file is about to be replaced. */
+  onReplace?(path: string): void
+}
+
 export interface Flagger extends AsyncDisposable {
   /**
    * Learns from the records that name MAC addresses: leases, and flows of watched cards. Answers the leases, so that
@@ -47,7 +57,7 @@ export interface Flagger extends AsyncDisposable {
   leases(files: readonly FlagFile[], macs: readonly string[]): Promise<LeaseRow[]>
   learnFlows(files: readonly FlagFile[], matcher: Matcher): Promise<void>
   /** Files of one log type. */
-  flag(logType: string, files: readonly FlagFile[], matcher: Matcher, takeBack: boolean): Promise<Flagged>
+  flag(logType: string, files: readonly FlagFile[], matcher: Matcher, how: FlagHow): Promise<Flagged>
 }
 
 const DAY_S = 86_400
@@ -118,12 +128,7 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     }
   }
 
-  async function flag(
-    logType: string,
-    files: readonly FlagFile[],
-    matcher: Matcher,
-    takeBack: boolean,
-  ): Promise<Flagged> {
+  async function flag(logType: string, files: readonly FlagFile[], matcher: Matcher, how: FlagHow): Promise<Flagged> {
     const columns = await columnsOf(files)
     if (!columns.has('event_id')) return { files: [], hits: [] }
     const candidates = await candidatesOf(logType, files)
@@ -138,7 +143,7 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     const touched = new Set(
       (await rowsOf(connection, 'SELECT DISTINCT file FROM watch_rows')).map(([file]) => String(file)),
     )
-    if (takeBack && WATCH_COLUMNS.every((name) => columns.has(name))) {
+    if (how.takeBack && WATCH_COLUMNS.every((name) => columns.has(name))) {
       const flagged = await rowsOf(
         connection,
         `SELECT DISTINCT ${identifier(FILE)} FROM ${parquet(files, true)} WHERE watch_list IS NOT NULL OR watch_employee IS NOT NULL`,
@@ -149,7 +154,8 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     const written: Flagged['files'] = []
     for (const { path } of files.filter((file) => touched.has(file.path))) {
       signal?.throwIfAborted()
-      written.push(await rewrite(path, columnsIn(await columnsOf([{ path, logType }]))))
+      const file = await rewrite(path, await columnsOf([{ path, logType }]), how)
+      if (file !== undefined) written.push(file)
     }
     return { files: written, hits }
   }
@@ -274,11 +280,13 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
     }))
   }
 
-  /** Beside the old file and renamed over it: readers see one or the other. */
+  /** Beside the old file and renamed over it: readers see one or the other. Undefined where its flags are right already. */
   async function rewrite(
     path: string,
-    kept: readonly string[],
-  ): Promise<{ path: string; rows: number; bytes: number }> {
+    found: ReadonlyMap<string, string>,
+    { flags, onReplace }: FlagHow,
+  ): Promise<{ path: string; rows: number; bytes: number } | undefined> {
+    const kept = columnsIn(found)
     // A leading dot: readers of the dataset leave it alone.
     const next = join(dirname(path), `.${basename(path)}.flagged`)
     await rm(next, { force: true })
@@ -301,14 +309,42 @@ export async function openFlagger({ rules, tempDir, memoryLimit, signal }: FlagO
          FROM watch_rows w JOIN watch_rules r ON r.id = w.rule WHERE w.file = ${file} GROUP BY w.row
        ) g ON g.row = n.row ORDER BY n.row`,
     )
+    if (WATCH_COLUMNS.every((name) => found.has(name)) && (await isFlagged(source))) return undefined
     await connection.run(
       `COPY (SELECT ${columns.join(', ')} FROM ${source} AS t POSITIONAL JOIN watch_flags w) TO ${literal(next)} (${PARQUET_FORMAT})`,
     )
     const rows = await checkSame(source, `read_parquet(${literal(next)}, hive_partitioning = false)`, path, next)
+    if (flags !== undefined) await collect(source, flags)
     await flush(next)
+    onReplace?.(path)
     await rename(next, path)
     await flush(dirname(path))
     return { path, rows, bytes: (await stat(path)).size }
+  }
+
+  /** The rows have the flags of `watch_flags`, which lies beside them. */
+  async function isFlagged(source: string): Promise<boolean> {
+    const differs = WATCH_COLUMNS.map((name) => `t.${name} IS DISTINCT FROM w.${name}`).join(' OR ')
+    const [row] = await rowsOf(
+      connection,
+      `SELECT count(*) FROM (SELECT ${WATCH_COLUMNS.join(', ')} FROM ${source}) AS t POSITIONAL JOIN watch_flags w WHERE ${differs}`,
+    )
+    return Number(row?.[0]) === 0
+  }
+
+  /** Out of `watch_flags`, which lies beside the rows. The same flags of many rows are one object. */
+  async function collect(source: string, flags: EventFlags): Promise<void> {
+    const known = new Map<string, Flags>()
+    const result = await connection.stream(
+      `SELECT t.event_id, to_json(w)::VARCHAR FROM (SELECT event_id FROM ${source}) AS t POSITIONAL JOIN watch_flags w WHERE w.watch_list IS NOT NULL`,
+    )
+    for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
+      for (const [eventId, text] of chunk.getRows() as [string, string][]) {
+        const own = known.get(text) ?? (JSON.parse(text) as Flags)
+        known.set(text, own)
+        flags.add(eventId, own)
+      }
+    }
   }
 
   /** What was written must be what was read: as many rows, with their ids, in their order. */

@@ -6,11 +6,12 @@
  * are taken as they come in such files: `macaddr` and `mac`, `empkey` and `employee`, `watch_flag` and `watched`.
  */
 
+import { isUtf8 } from 'node:buffer'
 import { isIP } from 'node:net'
 import { parseNetwork } from '../../stages/upload/rules/address.ts'
 import { messageOf } from '../../state/errors.ts'
 import type { Ledger } from '../../state/ledger.ts'
-import type { Change, ComputerRow, EmployeeRow, IndicatorKind, IndicatorRow } from '../../state/watch-lists.ts'
+import type { Change, ComputerRow, EmployeeRow, FedList, IndicatorKind, IndicatorRow } from '../../state/watch-lists.ts'
 
 export type WatchTable = 'employees' | 'computers' | 'indicators'
 
@@ -51,14 +52,54 @@ export function importWatchList(ledger: Ledger, table: WatchTable, text: string,
   return result
 }
 
-/** One change, as a topic of Kafka brings it: a value that is null takes the key away. */
-export function applyWatchRecord(ledger: Ledger, table: 'employees' | 'computers', key: string, value: unknown): void {
-  ledger.transaction(() => {
-    if (value === null) {
-      if (table === 'employees') ledger.watch.removeEmployee(key)
-      else for (const { id, compId } of ledger.watch.computers()) if (compId === key) ledger.watch.removeComputer(id)
-    } else put(ledger, table, value as RawRecord, { replace: false, list: 'default' }, new Set())
-  })
+/** A record of a topic that feeds a list: the row that its key stands for, null where it takes that row away. */
+export type WatchRecord =
+  | { list: 'employees'; key: string; row: EmployeeRow | null }
+  | { list: 'computers'; key: string; row: ComputerRow | null }
+
+/** Throws `Error` with the reason when it is no entry of the list. */
+export function watchRecordOf(list: FedList, key: string, value: Buffer | null): WatchRecord {
+  const record = value === null ? null : { key, ...objectIn(value) }
+  return list === 'employees'
+    ? { list, key, row: record && employeeOf(record) }
+    : { list, key, row: record && computerOf(record) }
+}
+
+function objectIn(value: Buffer): RawRecord {
+  if (!isUtf8(value)) throw new Error('not UTF-8')
+  let parsed: unknown
+  try {
+    parsed = JSON.parse(value.toString())
+  } catch {
+    throw new Error('not JSON')
+  }
+  if (typeof parsed !== 'object' || parsed === null || Array.isArray(parsed)) throw new Error('not an object')
+  return parsed as RawRecord
+}
+
+/**
+ * Part of the caller's transaction. The next record of a key takes the place of the row that the last one stood for,
+ * unless another key stands for the same row.
+ */
+export function applyWatchRecord({ watch }: Ledger, record: WatchRecord): void {
+  const { list, key } = record
+  const row = putRow()
+  const before = watch.fedRow(list, key)
+  if (row === before) return
+  watch.setFedRow(list, key, row)
+  if (before === undefined || watch.isFed(list, before)) return
+  if (list === 'employees') watch.removeEmployee(before)
+  else watch.removeComputer(Number(before))
+
+  function putRow(): string | null {
+    if (record.row === null) return null
+    if (record.list === 'employees') {
+      watch.putEmployee(record.row)
+      return record.row.key
+    }
+    watch.putComputer(record.row)
+    return String(watch.computerId(record.row))
+  }
 }
 
 type RawRecord = Record<string, unknown>

@@ -1,11 +1,12 @@
 /**
  * Watch lists at work: while rows are loaded, and over what is loaded already.
  *
- * In: files that hold rows. Out: flags in them, hits in the ledger. The lists are read again when they have changed,
+ * In: files that hold rows. Out: flags in them, the same flags by event for who else tells of these, hits in the ledger. The lists are read again when they have changed,
  * so that a change counts from the next load on. Loading without any list costs nothing.
  */
 
 import { join, relative, resolve } from 'node:path'
+import { createEventFlags } from '../../stages/event-flags.ts'
 import type { SinkRequest, SinkResult } from '../../stages/ports.ts'
 import type { Rules } from '../../stages/upload/rules.ts'
 import { PipelineError } from '../../state/errors.ts'
@@ -14,7 +15,7 @@ import type { Ledger } from '../../state/ledger.ts'
 import type { NewHit } from '../../state/watch-lists.ts'
 import { datasetLock } from '../dataset/lock.ts'
 import { fromDuckDb } from '../sinks/parquet/failures.ts'
-import { type FlagFile, type Flagger, openFlagger } from './flag.ts'
+import { type FlagFile, type Flagger, type FlagHow, openFlagger } from './flag.ts'
 import { createMatcher, type Matcher } from './matcher.ts'
 
 export interface WatchParts {
@@ -24,11 +25,16 @@ export interface WatchParts {
 }
 
 export interface Watch {
-  /** Flags the staged files of a load; their sizes in the result follow. */
+  /** Flags the staged files of a load. In the result their sizes follow, and, where that is wanted, the flags by event. */
   flagStaged(request: SinkRequest, result: SinkResult): Promise<void>
 }
 
-export function createWatch({ ledger, rules, memoryLimit }: WatchParts): Watch {
+export interface LoadParts extends WatchParts {
+  /** The flags are told by event, too, for others than the tables. */
+  tellsEvents: boolean
+}
+
+export function createWatch({ ledger, rules, memoryLimit, tellsEvents }: LoadParts): Watch {
   let version = -1
   let matcher = createMatcher({ employees: [], computers: [], indicators: [], leases: [] })
 
@@ -48,7 +54,8 @@ export function createWatch({ ledger, rules, memoryLimit }: WatchParts): Watch {
       const fresh = await flagger.leases(files, macs)
       for (const lease of fresh) ledger.watch.addLease(lease)
       if (fresh.length > 0) matcher = matcherOf(ledger)
-      const { hits, written } = await flagAll(flagger, files, matcher, false).catch((error) => {
+      const flags = tellsEvents ? createEventFlags() : undefined
+      const { hits, written } = await flagAll(flagger, files, matcher, { takeBack: false, flags }).catch((error) => {
         signal?.throwIfAborted()
         throw error instanceof PipelineError ? error : fromDuckDb(error)
       })
@@ -56,6 +63,7 @@ export function createWatch({ ledger, rules, memoryLimit }: WatchParts): Watch {
         const { bytes } = written.get(join(stagingDir, file.path)) ?? file
         file.bytes = bytes
       }
+      if (flags !== undefined && flags.size > 0) result.flags = flags
       ledger.watch.setHits(commitId, hits)
     },
   }
@@ -74,7 +82,7 @@ async function flagAll(
   flagger: Flagger,
   files: readonly FlagFile[],
   matcher: Matcher,
-  takeBack: boolean,
+  how: FlagHow,
   onFiles: (done: number, written: readonly { path: string; rows: number; bytes: number }[]) => void = () => {},
 ) {
   const hits: NewHit[] = []
@@ -82,7 +90,7 @@ async function flagAll(
   for (const part of partsOf(files, FILES_AT_ONCE)) await flagger.learnFlows(part, matcher)
   for (const [logType, own] of Map.groupBy(files, (file) => file.logType)) {
     for (const part of partsOf(own, FILES_AT_ONCE)) {
-      const flagged = await flagger.flag(logType, part, matcher, takeBack)
+      const flagged = await flagger.flag(logType, part, matcher, how)
       hits.push(...flagged.hits)
       for (const { path, rows, bytes } of flagged.files) written.set(path, { rows, bytes })
       onFiles(part.length, flagged.files)
@@ -117,6 +125,8 @@ function least(a: number | null, b: number | null, choose: (a: number, b: number
 
 export interface RescanParts extends WatchParts {
   layout: Layout
+  /** Sinks beside the tables that are to know of each file that was written anew. */
+  sinks?: readonly string[]
 }
 
 export interface RescanProgress {
@@ -132,15 +142,15 @@ const PATIENCE_MS = 60_000
  * more. Throws `io`, to be tried again, while something else rewrites the dataset.
  */
 export async function rescan(
-  { ledger, layout, rules, memoryLimit }: RescanParts,
+  { ledger, layout, rules, memoryLimit, sinks = [] }: RescanParts,
   onProgress: (progress: RescanProgress) => void,
   signal?: AbortSignal,
 ): Promise<RescanProgress> {
   using _lock = await datasetLock(ledger, PATIENCE_MS)
-  const recorded = new Map(ledger.commits.published().map((file) => [resolve(layout.dataDir, file.path), file.path]))
-  const files = ledger.commits
-    .published()
-    .map(({ path, logType }) => ({ path: resolve(layout.dataDir, path), logType }))
+  // What other hosts have put into a dataset that is shared is theirs to rewrite: their books are not here.
+  const published = ledger.commits.published()
+  const recorded = new Map(published.map((file) => [resolve(layout.dataDir, file.path), file.path]))
+  const files = published.map(({ path, logType }) => ({ path: resolve(layout.dataDir, path), logType }))
   const progress: RescanProgress = { files: 0, of: files.length, rewritten: 0 }
   onProgress(progress)
   await using flagger = await openFlagger({ rules: await rules(), tempDir: layout.spool, memoryLimit, signal })
@@ -151,12 +161,21 @@ export async function rescan(
   )) {
     for (const lease of await flagger.leases(part, before.macs)) ledger.watch.addLease(lease)
   }
-  const { hits } = await flagAll(flagger, files, matcherOf(ledger), true, (done, written) => {
+  const nameOf = (path: string) => recorded.get(path) ?? relative(layout.dataDir, path)
+  const how: FlagHow = {
+    takeBack: true,
+    // Before, so that whoever is killed in between has noted too much, not too little.
+    onReplace: (path) =>
+      ledger.transaction(() => {
+        for (const sink of sinks) ledger.sinks.noteChanged(sink, [nameOf(path)])
+      }),
+  }
+  const { hits } = await flagAll(flagger, files, matcherOf(ledger), how, (done, written) => {
     progress.files += done
     progress.rewritten += written.length
     ledger.transaction(() => {
       for (const { path, rows, bytes } of written) {
-        ledger.commits.replaceFile(recorded.get(path) ?? relative(layout.dataDir, path), { rows, bytes })
+        ledger.commits.replaceFile(nameOf(path), { rows, bytes })
       }
     })
     onProgress({ ...progress })

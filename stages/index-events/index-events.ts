@@ -13,6 +13,7 @@ import { PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { SinkCount } from '../../state/sinks.ts'
 import { flush, shortHash } from '../durable.ts'
+import { readEventFlags } from '../event-flags.ts'
 import type { Batch } from '../hand-offs.ts'
 import type { EventChunk, EventIndex, IndexResult } from '../ports.ts'
 import { oneJob, type Stage } from '../stage.ts'
@@ -37,10 +38,11 @@ export function createIndexEvents({ layout, eventIndex }: IndexEventsOptions): S
         ...chunk,
         path: join(layout.dataDir, dir, file),
       }))
+      const flags = input.flags === undefined ? undefined : await readEventFlags(join(layout.dataDir, dir, input.flags))
       const started = performance.now()
       const deadLetterFile = join(workDir, 'dead-letters.ndjson')
       const onProgress = (events: number) => progress({ events })
-      const result = await eventIndex.index({ chunks, deadLetterFile, signal, onProgress })
+      const result = await eventIndex.index({ chunks, flags, deadLetterFile, signal, onProgress })
       const counts = countsOf(chunks, result)
       const target = join(layout.quarantine, deadLetterName(key, captureId))
       if (result.hasDeadLetters) await rename(deadLetterFile, target)

@@ -16,6 +16,7 @@ import type { Job, NewJob } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { flush } from '../durable.ts'
+import { writeEventFlags } from '../event-flags.ts'
 import type { Batch } from '../hand-offs.ts'
 import type { EventChunk, EventSink, SinkResult } from '../ports.ts'
 import type { Stage } from '../stage.ts'
@@ -60,6 +61,8 @@ export function createUpload({ ledger, layout, sink, isIndexed = false, flush: r
       const counts = countsOf(chunks, result)
       const rows = counts.reduce((sum, each) => sum + each.rows, 0)
       const quarantined = counts.reduce((sum, each) => sum + each.quarantined, 0)
+      const handOffs: NewJob<Batch>[] = []
+      if (isIndexed) for (const job of jobs) handOffs.push(await indexJob(job, id, result))
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
@@ -82,7 +85,7 @@ export function createUpload({ ledger, layout, sink, isIndexed = false, flush: r
             quarantined: quarantined || undefined,
           })
         },
-        handOffs: isIndexed ? jobs.map(indexJob) : [],
+        handOffs,
         consumed: isIndexed ? [] : jobs.map(({ input }) => (input as Batch).dir),
         outputs: { commit: id, rows },
       }
@@ -102,8 +105,14 @@ export function createUpload({ ledger, layout, sink, isIndexed = false, flush: r
   }
 
   /** A batch of its own each, so that one that the server refuses holds nobody up. */
-  function indexJob({ key, captureId, input, bytes, events }: Job): NewJob<Batch> {
-    return { stage: 'index', key, captureId, input: input as Batch, bytes, events }
+  async function indexJob(job: Job, id: string, { flags }: SinkResult): Promise<NewJob<Batch>> {
+    const { key, captureId, bytes, events } = job
+    const { flags: _, ...input } = job.input as Batch
+    // Named by the load: what an attempt that was not recorded has left says nothing.
+    const file = `flags-${id}.ndjson`
+    const path = join(layout.dataDir, input.dir, file)
+    const isFlagged = flags !== undefined && (await writeEventFlags(path, flags, chunksOf(job)))
+    return { stage: 'index', key, captureId, input: { ...input, ...(isFlagged && { flags: file }) }, bytes, events }
   }
 
   function chunksOf({ input, captureId }: Job): EventChunk[] {

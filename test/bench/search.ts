@@ -75,6 +75,7 @@ await time('dashboard: top talkers', 'top', {
     { of: 'sum', column: 'orig_bytes' },
     { of: 'sum', column: 'resp_bytes' },
   ],
+  order: 'sum',
   limit: 10,
 })
 await time('dashboard: services', 'facets', { ...conn, facets: [{ column: 'service', limit: 10 }] })

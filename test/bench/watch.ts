@@ -28,7 +28,7 @@ const CAPTURE = 'ab'.repeat(32)
 const LINES = 10_000
 const chunks = [...(await write('conn', connLine)), ...(await write('dns', dnsLine))]
 const ledger = openLedger(join(dir, 'ledger.db'))
-const watch = createWatch({ ledger, rules: async () => defaultRules(), memoryLimit: '512MB' })
+const watch = createWatch({ ledger, rules: async () => defaultRules(), memoryLimit: '512MB', tellsEvents: true })
 const sink = await openParquetSink({ localNetworks: ['10.0.0.0/8'], threads: 2, memoryLimit: '512MB' })
 let runs = 0
 

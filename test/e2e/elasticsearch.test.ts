@@ -11,11 +11,9 @@ import {
   indicesOf,
   type Panel,
 } from '../../src/sinks/elasticsearch/kibana/saved-objects.ts'
-import { openElasticsearchSink } from '../../src/sinks/elasticsearch/sink.ts'
-import { loadRules } from '../../stages/upload/rules.ts'
 import { type Home, makeHome } from '../support/cli.ts'
-import { ask, cleanUp, countOf, nodeForTests, sinkOptions, skipReason, uniquePrefix } from '../support/elasticsearch.ts'
-import { testBench, until } from '../support/pipeline.ts'
+import { ask, cleanUp, countOf, nodeForTests, skipReason, uniquePrefix } from '../support/elasticsearch.ts'
+import { until } from '../support/pipeline.ts'
 
 const why = await skipReason()
 const SAMPLE = join(import.meta.dirname, '../fixtures/sample.pcap')
@@ -28,6 +26,7 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
   beforeAll(async () => {
     url = await nodeForTests()
     home = makeHome({ CONVERT_ENGINE: 'tshark', ELASTICSEARCH_NODE: url, ELASTICSEARCH_INDEX_PREFIX: prefix })
+    await watchAnn(home)
     const { code, stdout, stderr } = await home.run('ingest', SAMPLE, '--source', 'lab', '--json')
     expect(stderr).not.toContain('refused')
     expect(code).toBe(0)
@@ -62,7 +61,6 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
   })
 
   it('answers every panel of every dashboard with rows', async () => {
-    await addWatched(url, prefix, home)
     for (const { view, filter, panels, title } of dashboards) {
       for (const panel of panels) {
         const answer = await ask(url, `${indicesOf(panel.view ?? view, prefix)}/_search`, requestOf(panel, filter))
@@ -76,6 +74,22 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
         if (metric !== undefined) expect(metric.value, `${title}: ${panel.title}`).not.toBeNull()
       }
     }
+  })
+
+  it('has the flags of the rows in the documents, and follows a rescan', async () => {
+    const flagged = await watchedRows(home)
+    expect(flagged).toBeGreaterThan(10)
+    expect(await countOf(url, `${prefix}-*-*`, WATCHED)).toBe(flagged)
+    await watchAnn(home, 'NO')
+    const { code, stderr } = await home.run('watchlist', 'rescan')
+    expect([code, stderr]).toEqual([0, expect.stringContaining('the documents in Elasticsearch follow')])
+    expect(await watchedRows(home)).toBe(0)
+    expect(await countOf(url, `${prefix}-*-*`, WATCHED)).toBe(0)
+    expect(await countOf(url, `${prefix}-*-*`)).toBe(52)
+    await watchAnn(home)
+    await home.run('watchlist', 'rescan')
+    expect(await countOf(url, `${prefix}-*-*`, WATCHED)).toBe(flagged)
+    expect((await home.run('watchlist', 'rescan')).stderr).toContain(', 0 written anew')
   })
 
   it('loads the tables into another cluster: the same documents, and none the second time', async () => {
@@ -123,6 +137,7 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
       ELASTICSEARCH_NODE: `http://127.0.0.1:${port}`,
       ELASTICSEARCH_INDEX_PREFIX: name,
     })
+    await watchAnn(late)
     const { code, stdout } = await late.run('ingest', SAMPLE)
     expect(code).toBe(0)
     expect(stdout).toContain('Elasticsearch: 0 documents, 0 refused, 52 waiting')
@@ -140,6 +155,7 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
     )
     service.kill('SIGTERM')
     expect(await countOf(url, `${name}-*-*`)).toBe(52)
+    expect(await countOf(url, `${name}-*-*`, WATCHED)).toBe(await watchedRows(late))
     await until(() => readdirSync(join(late.dataDir, 'spool/batches')).length === 0, 'the batch is removed')
     await cleanUp(url, name)
   })
@@ -156,10 +172,13 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
     mkdirSync(held.dataDir, { recursive: true })
     writeFileSync(big, repeated(readFileSync(SAMPLE), 60))
     expect((await held.run('ingest', big)).code).toBe(0)
+    const ownLog = join(held.dataDir, 'log/pipeline.log')
+    const before = readFileSync(ownLog, 'utf8').length
     const service = held.start('run')
     mkdirSync(held.inbox, { recursive: true })
     copyFileSync(SAMPLE, join(held.inbox, 'next.pcap'))
-    const log = () => readFileSync(join(held.dataDir, 'log/pipeline.log'), 'utf8')
+    // The first command may have said it, too.
+    const log = () => readFileSync(ownLog, 'utf8').slice(before)
     await until(() => log().includes('too much waits for Elasticsearch'), 'it says so', 30_000)
     await new Promise((resolve) => setTimeout(resolve, 3000))
     expect(log().match(/too much waits for Elasticsearch/g)).toHaveLength(1)
@@ -167,6 +186,23 @@ describe.skipIf(why)(`a pipeline with Elasticsearch${why}`, { timeout: 240_000 }
     service.kill('SIGTERM')
   })
 })
+
+/** Whose computer is the sample's originator. */
+async function watchAnn(home: Home, flag = 'YES'): Promise<void> {
+  const file = (name: string, text: string) => {
+    const path = join(home.dir, name)
+    writeFileSync(path, text)
+    return path
+  }
+  const employees = file('employees.csv', `key,name,watch_flag\n100,Ann Able,${flag}\n`)
+  const computers = file('computers.csv', 'comp_id,empkey,ip\n1,100,192.168.7.20\n')
+  expect((await home.run('watchlist', 'import', 'employees', employees)).code).toBe(0)
+  expect((await home.run('watchlist', 'import', 'computers', computers)).code).toBe(0)
+}
+
+const WATCHED = { term: { tags: 'watchlist' } }
+const watchedRows = async (home: Home) =>
+  (await home.rows('select event_id from events where watch_list is not null')).length
 
 /** The records of a capture again and again: its packets with other addresses of the originator. */
 function repeated(pcap: Buffer, times: number): Buffer {
@@ -208,40 +244,6 @@ function requestOf(panel: Panel, filter: (typeof dashboards)[number]['filter']) 
     query: { bool: { filter: filters } },
     ...(Object.keys(aggs).length > 0 && { aggs }),
   }
-}
-
-/** The sample's events once more, as a watch list would mark them. */
-async function addWatched(url: string, prefix: string, home: Home): Promise<void> {
-  const out = join(home.dir, 'logs')
-  await home.run('convert', SAMPLE, '--out', out)
-  const bench = testBench()
-  const sink = await openSinkFor(bench, url, prefix)
-  const writer = sink.openWriter({
-    signal: new AbortController().signal,
-    onDone() {},
-    onRejected: (id, { reason }) => expect(`${id}: ${reason}`).toBe(''),
-  })
-  const dir = join(out, 'sample.pcap')
-  for (const file of readdirSync(dir)) {
-    const lines = readFileSync(join(dir, file), 'utf8').trim().split('\n')
-    for (const [n, line] of lines.entries()) {
-      const record = {
-        ...JSON.parse(line),
-        watch_list: 'staff',
-        watch_employee: 'Tom Jones',
-        watch_reason: 'mac e0:a1:d7:18:c2:72',
-      }
-      await writer.add(file.replace('.ndjson', ''), record, { eventId: `watched-${file}-${n}`, source: 'lab' })
-    }
-  }
-  await writer.finish()
-  await countOf(url, `${prefix}-*`)
-  await sink.close()
-}
-
-/** Unlike the tests of the sink, what it makes stays for the tests that follow. */
-async function openSinkFor(bench: ReturnType<typeof testBench>, url: string, prefix: string) {
-  return await openElasticsearchSink({ options: sinkOptions(url, prefix), rules: await loadRules({}), ...bench })
 }
 
 async function freePort(): Promise<number> {

@@ -1,14 +1,30 @@
 /** The pages as a person uses them: a real browser, a real pipeline, nothing in between. */
 
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import {
+  closeSync,
+  createReadStream,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { hashPassword } from '../../src/api/passwords.ts'
 import { readCapture } from '../../src/capture/reader.ts'
+import { openLedger } from '../../state/ledger.ts'
+import { bigEndian, gzip, nanosecond, pcapng, sample } from '../fixtures/variants.ts'
 import { findBrowser, type Misdeeds, openBrowser, overflowOf, seriousFaults, watchPage } from '../support/browser.ts'
 import { type Home, makeHome } from '../support/cli.ts'
+import { openWire } from '../support/wire.ts'
 
 const SAMPLE = join(import.meta.dirname, '../fixtures/sample.pcap')
 const path = findBrowser()
@@ -151,6 +167,36 @@ describe.skipIf(path === undefined)(`the pages${where}`, () => {
     await expect.poll(() => rows.count(), { timeout: PATIENCE }).toBe(1)
   }, 120_000)
 
+  it('narrow the search to a time that is dragged over the bars', async () => {
+    const other = await page.context().newPage()
+    other.setDefaultTimeout(PATIENCE)
+    await other.goto(`${served.origin}/search?type=conn`)
+    const events = async () =>
+      Number(/([\d,]+) event/.exec((await other.locator('.results-count').textContent()) ?? '')?.[1]?.replace(',', ''))
+    await expect.poll(events, { timeout: PATIENCE }).toBeGreaterThan(0)
+    const before = await events()
+    const bars = other.locator('.u-over')
+    const { x, y, width, height } = (await bars.boundingBox()) as {
+      x: number
+      y: number
+      width: number
+      height: number
+    }
+    await other.mouse.move(x + width / 2, y + height / 2)
+    await other.mouse.down()
+    await other.mouse.move(x + width - 2, y + height / 2, { steps: 5 })
+    await other.mouse.up()
+    await other.waitForURL(/[?&]from=.*[?&]to=/)
+    const { searchParams } = new URL(other.url())
+    const [from, to] = [searchParams.get('from'), searchParams.get('to')]
+    const filter = { types: ['conn'], from, to }
+    const { count } = await ask(served.origin, '/api/search/count', filter)
+    expect(count).toBeLessThanOrEqual(before)
+    expect(Date.parse(from as string)).toBeLessThan(Date.parse(to as string))
+    await expect.poll(events, { timeout: PATIENCE }).toBe(count)
+    await other.close()
+  }, 120_000)
+
   it('open an event in three layers, its flow on one time line, and its packets as a capture', async () => {
     await page.locator('.row-open').first().click()
     const panel = page.getByRole('complementary', { name: 'Event' })
@@ -220,6 +266,57 @@ describe.skipIf(path === undefined)(`the pages${where}`, () => {
     await expect.poll(() => watched.isChecked(), { timeout: PATIENCE }).toBe(true)
     await page.reload()
     await page.getByRole('switch', { name: 'Ada Example is watched', checked: true }).waitFor()
+  }, 120_000)
+
+  it('change an entry of a list in its place, and take it out', async () => {
+    await go('/watch?view=computers')
+    await page.getByRole('button', { name: 'Add', exact: true }).click()
+    const form = page.getByRole('form')
+    await form.getByLabel('Computer').fill('desk')
+    await form.getByLabel("Employee's key").fill('7')
+    await form.getByLabel('Address').fill('192.168.7.21')
+    await page.keyboard.press('Enter')
+    await page.getByRole('cell', { name: '192.168.7.21' }).waitFor()
+    await page.getByRole('button', { name: 'Change desk of 7' }).click()
+    await form.getByLabel('Address').fill('nonsense')
+    await form.getByRole('button', { name: 'Save' }).click()
+    await page.getByRole('alert').getByText('is no IP address').waitFor()
+    expect(await seriousFaults(page)).toEqual([])
+    await page.keyboard.press('Escape')
+    await page.getByRole('cell', { name: '192.168.7.21' }).waitFor()
+    await page.getByRole('button', { name: 'Change desk of 7' }).click()
+    await form.getByLabel('Address').fill('192.168.7.20')
+    await form.getByLabel('Valid from (UTC)').fill('2020-01-31T12:00:00')
+    await form.getByRole('button', { name: 'Save' }).click()
+    await page.getByRole('cell', { name: /2020-01-31 12:00:00 UTC until/ }).waitFor()
+    const { computers } = await ask(served.origin, '/api/watch/computers')
+    expect(computers).toMatchObject([{ compId: 'desk', ip: '192.168.7.20', validFrom: '2020-01-31T12:00:00.000Z' }])
+    await page.getByRole('button', { name: 'Add', exact: true }).click()
+    await form.getByLabel('Computer').fill('other')
+    await form.getByLabel("Employee's key").fill('7')
+    await form.getByLabel('Host name').fill('other.test')
+    await form.getByRole('button', { name: 'Save' }).click()
+    await page.getByRole('button', { name: 'Remove other of 7' }).click()
+    await page.getByRole('dialog').getByRole('button', { name: 'Remove' }).click()
+    await expect
+      .poll(async () => (await ask(served.origin, '/api/watch/computers')).total, { timeout: PATIENCE })
+      .toBe(1)
+    await expect.poll(() => page.locator('tbody tr').count(), { timeout: PATIENCE }).toBe(1)
+  }, 120_000)
+
+  it('take a search to SQL with its words and networks', async () => {
+    await go('/search?type=conn&q=192.168.7.0/24&cols=src_ip')
+    const total = page.locator('.results-count strong')
+    await total.waitFor()
+    const events = await total.textContent()
+    await page.getByRole('button', { name: 'As SQL' }).click()
+    await heading('SQL').waitFor()
+    await page.reload()
+    await page.getByRole('button', { name: 'Run' }).click()
+    await page
+      .getByText(new RegExp(`${events?.replace(' events', '')} rows`))
+      .first()
+      .waitFor()
   }, 120_000)
 
   it('show the stages, the disk and the last log lines', async () => {
@@ -295,18 +392,135 @@ describe.skipIf(path === undefined)(`the pages${where}`, () => {
     240_000,
   )
 
+  it('take in a folder that is dropped on them: its captures, and those in folders of it', async () => {
+    const folder = join(scratch, 'night')
+    mkdirSync(join(folder, 'later'), { recursive: true })
+    writeFileSync(join(folder, 'first.pcapng'), pcapng(sample()))
+    writeFileSync(join(folder, 'later', 'second.pcap.gz'), gzip(bigEndian(sample())))
+    writeFileSync(join(folder, 'readme.txt'), 'this is no capture at all')
+    writeFileSync(join(folder, '.hidden'), 'nor is this')
+    await go('/captures')
+    await page.getByLabel('Source').fill('night shift')
+    const devtools = await page.context().newCDPSession(page)
+    const data = { items: [], files: [folder], dragOperationsMask: 1 }
+    for (const type of ['dragEnter', 'dragOver', 'drop'] as const)
+      await devtools.send('Input.dispatchDragEvent', { type, x: 600, y: 400, data })
+    const line = (name: string) => page.locator('.upload').filter({ hasText: name })
+    await line('readme.txt')
+      .getByText(/this file is no capture/)
+      .waitFor()
+    for (const name of ['first.pcapng', 'second.pcap.gz']) await line(name).getByText('Accepted').waitFor()
+    expect(await page.locator('.upload').count()).toBe(3)
+    const settled = async () => (await ask(served.origin, '/api/captures?source=night%20shift&state=done')).total
+    await expect.poll(settled, { timeout: PATIENCE }).toBe(2)
+  }, 120_000)
+
+  it('go on with a large upload where it was cut, by themselves and after a reload', async () => {
+    const large = join(scratch, 'large.pcap')
+    writeLargeCapture(large, 300)
+    const { size } = statSync(large)
+    const offsets: number[] = []
+    await using wire = await openWire(Number(new URL(served.origin).port))
+    const other = await page.context().newPage()
+    other.setDefaultTimeout(PATIENCE)
+    other.on('dialog', (dialog) => void dialog.accept())
+    other.on('request', (request) => {
+      const { pathname, searchParams } = new URL(request.url())
+      if (request.method() === 'PUT' && pathname.startsWith('/api/uploads/'))
+        offsets.push(Number(searchParams.get('offset')))
+    })
+    const devtools = await page.context().newCDPSession(other)
+    await devtools.send('Network.enable')
+    const slow = async (megabytes: number) =>
+      await devtools.send('Network.emulateNetworkConditions', {
+        ...{ offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: megabytes * 2 ** 20 },
+      })
+    const arrived = async (): Promise<number> => {
+      const { uploads } = await ask(served.origin, '/api/uploads')
+      return uploads.find(({ name }: { name: string }) => name === 'large.pcap')?.offset ?? 0
+    }
+    const untilMore = async (than: number) =>
+      await expect.poll(arrived, { timeout: PATIENCE, interval: 100 }).toBeGreaterThan(than)
+    await other.goto(`http://127.0.0.1:${wire.port}/captures`)
+    await slow(20)
+    await other.locator('input[data-upload]').setInputFiles(large)
+    await untilMore(10 * 2 ** 20)
+    wire.cut()
+    await expect.poll(() => offsets.length, { timeout: PATIENCE }).toBe(2)
+    expect(offsets[1]).toBeGreaterThan(0)
+    await untilMore((offsets[1] as number) + 10 * 2 ** 20)
+    await other.reload()
+    const left = await arrived()
+    expect(left).toBeLessThan(size)
+    await slow(1000)
+    await other.locator('input[data-upload]').setInputFiles(large)
+    await other.locator('.upload').filter({ hasText: 'large.pcap' }).getByText('Accepted').waitFor()
+    expect(offsets).toEqual([...offsets].sort((a, b) => a - b))
+    expect(offsets.at(-1)).toBeGreaterThan(offsets[1] as number)
+    await other.close()
+    const { captures } = await ask(served.origin, '/api/captures?text=large.pcap')
+    expect(captures[0]).toMatchObject({ bytes: size, id: await hashOf(large) })
+  }, 240_000)
+
+  it('list hits as they are found', async () => {
+    await go('/watch')
+    await heading('Watch lists').waitFor()
+    const body = bigEndian(nanosecond(sample()))
+    const hash = createHash('sha256').update(body).digest('hex').slice(0, 12)
+    const headers = { 'content-type': 'application/octet-stream' }
+    const sent = await fetch(`${served.origin}/api/inbox/watched.pcap`, { method: 'PUT', body, headers })
+    expect(sent.status).toBe(200)
+    const own = page.getByRole('row').filter({ hasText: hash })
+    const hit = own.filter({ hasText: 'Ada Example' }).filter({ hasText: 'conn' }).first()
+    await hit.getByText('ip 192.168.7.20').waitFor()
+    await hit.getByRole('link', { name: 'conn' }).click()
+    await page.locator('.results tbody tr').first().waitFor()
+  }, 120_000)
+
   it('forget a capture once that was confirmed', async () => {
     await go('/captures')
     await page.getByRole('link', { name: 'sample.pcap' }).click()
     await page.getByRole('button', { name: 'Forget' }).click()
     await page.getByRole('dialog').getByRole('button', { name: 'Forget it' }).click()
     await page.waitForURL(`${served.origin}/captures`)
-    await expect.poll(async () => (await ask(served.origin, '/api/captures')).total, { timeout: PATIENCE }).toBe(0)
+    const left = async () => (await ask(served.origin, '/api/captures?text=sample.pcap')).total
+    await expect.poll(left, { timeout: PATIENCE }).toBe(0)
   }, 120_000)
 
   it('asked no other host for anything, and broke no rule of their policy', () => {
     expect(misdeeds).toEqual({ foreign: [], errors: [] })
   })
+
+  it('let people with an account in, slow down who guesses, and log out', async () => {
+    using ledger = openLedger(join(served.home.dataDir, 'pipeline.db'))
+    ledger.accounts.set('ann', await hashPassword('the right one'))
+    const context = await browser.newContext({ viewport: WIDE })
+    const own = await context.newPage()
+    own.setDefaultTimeout(PATIENCE)
+    const logIn = async (password: string) => {
+      await own.getByLabel('Name').fill('ann')
+      await own.getByLabel('Password').fill(password)
+      const answered = own.waitForResponse((response) => response.url().endsWith('/api/session'))
+      await own.getByRole('button', { name: 'Log in' }).click()
+      return (await answered).status()
+    }
+    await own.goto(`${served.origin}/health`)
+    await own.getByText('Log in with your account.').waitFor()
+    const wrong: number[] = []
+    for (let n = 0; n < 6; n++) wrong.push(await logIn('a wrong one'))
+    expect(wrong).toEqual([401, 401, 401, 401, 401, 429])
+    await own
+      .getByRole('alert')
+      .getByText(/wait \d+ s/)
+      .waitFor()
+    expect(await logIn('the right one')).toBe(429)
+    await expect.poll(() => logIn('the right one'), { timeout: PATIENCE, interval: 1000 }).toBe(200)
+    await own.getByRole('heading', { level: 1, name: /Health/ }).waitFor()
+    await own.getByRole('button', { name: 'Log out ann' }).click()
+    await own.getByLabel('Password').waitFor()
+    expect(await own.evaluate("fetch('/api/captures').then(({ status }) => status)")).toBe(401)
+    await context.close()
+  }, 120_000)
 
   it('ask for the token where there is one, and let nobody in without it', async () => {
     const token = 'a-token-for-the-test-of-the-pages'
@@ -351,4 +565,27 @@ async function ask(origin: string, url: string, body?: unknown): Promise<any> {
 
 async function countPackets(file: string): Promise<number> {
   return (await readCapture(file, { onPacket() {} })).packets
+}
+
+/** Packets of 60,000 bytes that are no protocol that anybody reads, a millisecond apart. */
+function writeLargeCapture(file: string, megabytes: number): void {
+  const size = 60_000
+  const packet = Buffer.alloc(16 + size, 0x5a)
+  packet.writeUInt32LE(size, 8)
+  packet.writeUInt32LE(size, 12)
+  packet.writeUInt16BE(0x88b5, 16 + 12)
+  const out = openSync(file, 'w')
+  writeSync(out, sample().subarray(0, 24))
+  for (let n = 0; n * packet.length < megabytes * 2 ** 20; n++) {
+    packet.writeUInt32LE(1_770_000_000 + Math.floor(n / 1000), 0)
+    packet.writeUInt32LE((n % 1000) * 1000, 4)
+    writeSync(out, packet)
+  }
+  closeSync(out)
+}
+
+async function hashOf(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const part of createReadStream(file)) hash.update(part as Buffer)
+  return hash.digest('hex')
 }

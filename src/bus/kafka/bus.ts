@@ -23,10 +23,11 @@ import { once } from '../../once.ts'
 import { type BusConfig, clientOptions, kafkaError } from './client.ts'
 import { openCluster, sleep } from './cluster.ts'
 import type { Collected } from './collector.ts'
+import type { DeadLetter } from './dead-letters.ts'
 import type { Position } from './fetch.ts'
 import { followLedger, recordsOf } from './follower.ts'
 import type { Membership } from './group.ts'
-import { createNormalizedMessages } from './normalized.ts'
+import { createNormalizedMessages, type SendMessages } from './normalized.ts'
 import { publishChunks } from './publish.ts'
 import { openQueue, type Queue } from './queue.ts'
 import type { Taken } from './source.ts'
@@ -42,6 +43,7 @@ import {
   StaleMembership,
   type Transaction,
 } from './transaction.ts'
+import { openWatchFeed, type WatchFeed } from './watch-feed.ts'
 
 export interface KafkaBusOptions {
   config: BusConfig
@@ -86,6 +88,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const producers = new Map<StageName, Producer>()
   const readers: (Queue | Stream)[] = []
   let stream: Stream | undefined
+  let watchFeed: WatchFeed | undefined
   const count = { commits: 0, aborted: 0, deadLetters: 0 }
   /** Dead letters of what is being committed, by its lease. */
   const lettersOf = new Map<string, number>()
@@ -105,6 +108,11 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   async function join({ stages, onWork, mayClaim }: JoinOptions): Promise<void> {
     wake = onWork
     await untilThere()
+    if (config.watch !== undefined) {
+      watchFeed = openWatchFeed({ cluster, topics: config.watch, ledger, refuse, log })
+      // Before any traffic is taken: whom it is about must be known.
+      await watchFeed.ready(closing.signal)
+    }
     for (const stage of stages.filter(isShared)) {
       const queue = openQueue({
         ...{ cluster, stage, ledger, follower, log, onWork },
@@ -159,6 +167,13 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     }
   }
 
+  /** What is no entry of a watch list goes where other messages go that nobody understands. */
+  async function refuse(letters: readonly DeadLetter[]): Promise<void> {
+    await producerOf('monitor').transact(closing.signal, (transaction) =>
+      send(transaction, config.topicDeadLetter, letters),
+    )
+  }
+
   function acknowledge(stage: StageName, member: Membership, positions: readonly Position[]): Promise<void> {
     return producerOf(stage).transact(closing.signal, (transaction) => transaction.commitOffsets(member, positions))
   }
@@ -195,7 +210,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
     wake()
   }
 
-  /** What upload publishes: the normalized events, and what was no event or became no row. */
+  /** What upload publishes: the normalized events, those of watched people and indicators, and what was no event or became no row. */
   async function tellOthers({ lease }: Completion, { uploaded, signal }: CompleteOptions) {
     const collected = stream?.collected(lease)
     if (uploaded?.result.quarantineFile !== undefined && collected !== undefined && !accounted.has(collected)) {
@@ -210,9 +225,19 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
         await send(transaction, config.topicDeadLetter, letters)
         lettersOf.set(lease, (lettersOf.get(lease) ?? 0) + letters.length)
       }
-      if (uploaded === undefined || !config.publishNormalized) return
-      await (await normalized())({ ...uploaded, signal }, (messages) =>
-        send(transaction, config.topicNormalized, messages),
+      if (uploaded === undefined) return
+      const to = (topic: string, isWanted: boolean): SendMessages | undefined =>
+        isWanted ? (messages) => send(transaction, topic, messages) : undefined
+      const isWatched = config.watch !== undefined && uploaded.result.flags !== undefined
+      if (!config.publishNormalized && !isWatched) return
+      const names = new Map(isWatched ? ledger.watch.employees().map(({ key, name }) => [key, name]) : [])
+      await (await normalized())(
+        { ...uploaded, signal },
+        {
+          normalized: to(config.topicNormalized, config.publishNormalized),
+          watched: to(config.watch?.topicWatched ?? '', isWatched),
+          nameOf: (key) => names.get(key),
+        },
       )
     }
   }
@@ -437,6 +462,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
       for (const source of readers) await source.close()
       closing.abort(new PipelineError('stopped', 'the process stops'))
       await follower.close()
+      await watchFeed?.close()
       await cluster.close()
     },
   }

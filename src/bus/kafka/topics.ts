@@ -9,7 +9,16 @@ import { messageOf, PipelineError } from '../../../state/errors.ts'
 import { type BusConfig, clientOptions, kafkaError } from './client.ts'
 
 /** `convert`, `split` and `distribute` are hand-offs to the stage of that name. */
-export type TopicRole = 'convert' | 'split' | 'distribute' | 'ledger' | 'raw' | 'normalized' | 'dead-letter'
+export type TopicRole =
+  | 'convert'
+  | 'split'
+  | 'distribute'
+  | 'ledger'
+  | 'raw'
+  | 'normalized'
+  | 'dead-letter'
+  | 'watch list'
+  | 'watched'
 
 export interface TopicSpec {
   name: string
@@ -23,6 +32,8 @@ export interface TopicSpec {
   fewestPartitions?: number
   /** Compaction keeps one message a key: right for the ledger, a loss for all others. */
   cleanup: 'delete' | 'compact'
+  /** Another one is warned of, not refused. */
+  cleanupIsAdvice?: boolean
   /** -1 keeps all; undefined leaves it to the broker. */
   retentionMs?: number
 }
@@ -52,6 +63,15 @@ export function topicsOf(bus: BusConfig): TopicSpec[] {
   const events = (name: string, role: TopicRole, about: string): TopicSpec => ({
     ...{ name, role, about, partitions, cleanup: 'delete', retentionMs: retentionMs === 0 ? undefined : retentionMs },
   })
+  const watchTopics = ({ employees, computers, topicWatched }: NonNullable<BusConfig['watch']>): TopicSpec[] => [
+    ...[employees, computers].map(
+      (name): TopicSpec => ({
+        ...{ name, role: 'watch list', about: 'who is watched', partitions: 1 },
+        ...{ cleanup: 'compact', cleanupIsAdvice: true },
+      }),
+    ),
+    events(topicWatched, 'watched', 'events that watch lists mean'),
+  ]
   return [
     handOff('convert', 'captures to convert'),
     handOff('split', 'logs to split'),
@@ -63,6 +83,7 @@ export function topicsOf(bus: BusConfig): TopicSpec[] {
     ...bus.topicsRaw.map((name) => events(name, 'raw', 'raw events')),
     ...(bus.publishNormalized ? [events(bus.topicNormalized, 'normalized', 'normalized events')] : []),
     events(bus.topicDeadLetter, 'dead-letter', 'messages that are no events'),
+    ...(bus.watch === undefined ? [] : watchTopics(bus.watch)),
   ]
 }
 
@@ -201,9 +222,14 @@ function judgeConfigs(bus: BusConfig, spec: TopicSpec, configs: Configs, { probl
   const policy = configs.get('cleanup.policy')
   if (typeof policy === 'string' && policy !== spec.cleanup) {
     const loss =
-      spec.cleanup === 'compact' ? 'what is done would be forgotten' : 'messages of the same key would be lost'
+      spec.cleanup === 'delete'
+        ? 'messages of the same key would be lost'
+        : spec.cleanupIsAdvice
+          ? 'entries that are older than its retention are forgotten'
+          : 'what is done would be forgotten'
     const way = alterCommand(bus, spec, `cleanup.policy=${spec.cleanup}`)
-    problems.push(`${named(spec)} has cleanup.policy=${policy}, with which ${loss}: ${way}`)
+    const told = spec.cleanupIsAdvice ? warnings : problems
+    told.push(`${named(spec)} has cleanup.policy=${policy}, with which ${loss}: ${way}`)
   }
   if (Number(configs.get('max.message.bytes') ?? MESSAGE_BYTES) < USUAL_MESSAGE_BYTES) {
     const way = alterCommand(bus, spec, `max.message.bytes=${MESSAGE_BYTES}`)

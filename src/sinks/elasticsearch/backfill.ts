@@ -6,7 +6,8 @@
  */
 
 import { DuckDBInstance } from '@duckdb/node-api'
-import { type Table, tableOf } from '../../../stages/upload/rules/table.ts'
+import type { Flags } from '../../../stages/event-flags.ts'
+import { type Table, tableOf, WATCH_COLUMNS } from '../../../stages/upload/rules/table.ts'
 import { LOG_TYPE, type Rules } from '../../../stages/upload/rules.ts'
 import { PipelineError } from '../../../state/errors.ts'
 import { exactPath, identifier, list, literal } from '../parquet/sql-text.ts'
@@ -49,6 +50,7 @@ const MADE = new Set([
     'dst_ip_is_private',
     'direction',
   ],
+  ...WATCH_COLUMNS,
   ...['event_year', 'event_month', 'event_day', 'event_hour', 'event_minute', 'event_weekday'],
 ])
 
@@ -68,17 +70,18 @@ export async function backfill(options: BackfillOptions): Promise<BackfillResult
     if (!LOG_TYPE.test(logType)) throw new PipelineError('usage', `"${logType}" is no log type`)
     const files = await options.filesOf(logType)
     for (let at = 0; at < files.length; at += FILES_AT_ONCE)
-      result.rows += await sendTable(logType, files.slice(at, at + FILES_AT_ONCE), writer, options)
+      result.rows += await sendRows(logType, files.slice(at, at + FILES_AT_ONCE), writer, options)
   }
   await writer.finish()
   return result
 }
 
-async function sendTable(
+/** The documents of all rows of some files of one log type; gives the number of rows. */
+export async function sendRows(
   logType: string,
   files: readonly string[],
   writer: ReturnType<ElasticsearchSink['openWriter']>,
-  { rules, from, to, signal, onProgress }: BackfillOptions,
+  { rules, from, to, signal, onProgress }: Pick<BackfillOptions, 'rules' | 'from' | 'to' | 'signal' | 'onProgress'>,
 ): Promise<number> {
   const instance = await DuckDBInstance.create(':memory:', { threads: '1', memory_limit: '1GB' })
   const connection = await instance.connect()
@@ -91,10 +94,14 @@ async function sendTable(
     for (;;) {
       const chunk = await reader.fetchChunk()
       if (chunk === null || chunk.rowCount === 0) return rows
-      for (const [eventId, captureId, place, json, extra] of chunk.getRows() as (string | null)[][]) {
+      for (const [eventId, captureId, place, json, extra, watch] of chunk.getRows() as (string | null)[][]) {
         signal.throwIfAborted()
         const record = { ...JSON.parse(json ?? '{}'), ...(extra ? JSON.parse(extra) : {}) } as Raw
-        const origin = { eventId: eventId ?? '', source: place ?? '', ...(captureId && { captureId }) }
+        const origin = {
+          ...{ eventId: eventId ?? '', source: place ?? '' },
+          ...(captureId && { captureId }),
+          ...(watch && { flags: JSON.parse(watch) as Flags }),
+        }
         const wait = writer.add(logType, record, origin)
         if (wait !== undefined) await wait
         rows++
@@ -135,5 +142,8 @@ function selectRecords(
   ]
   const where = bounds.length === 0 ? '' : has('event_time') ? ` WHERE ${bounds.join(' AND ')}` : ' WHERE false'
   const record = members.length === 0 ? `'{}'` : `to_json({${members.join(', ')}})::VARCHAR`
-  return `SELECT ${['event_id', 'capture_id', 'source'].map(column).join(', ')}, ${record}, ${column('extra')} FROM ${source}${where}`
+  const flags = WATCH_COLUMNS.every(has)
+    ? `CASE WHEN watch_list IS NOT NULL THEN to_json({${WATCH_COLUMNS.map((name) => `${name}: ${name}`).join(', ')}})::VARCHAR END`
+    : 'NULL::VARCHAR'
+  return `SELECT ${['event_id', 'capture_id', 'source'].map(column).join(', ')}, ${record}, ${column('extra')}, ${flags} FROM ${source}${where}`
 }

@@ -3,7 +3,8 @@
  *
  * In: documents, each with its id and index. Out: for every document exactly one of created, duplicate (it was there
  * already: 409), rejected (the server will never take it, with its words). Items of an answer that say 429 or 5xx are
- * sent again alone, after growing delays. Safe to repeat: the operation is `create` with an id of our own.
+ * sent again alone, after growing delays. Safe to repeat: the operation is `create` with an id of our own, or `index`,
+ * which puts the document in the place of one that is there.
  */
 
 import type { Client } from '@elastic/elasticsearch'
@@ -31,6 +32,8 @@ export interface BulkOptions<D extends BulkDocument> {
   /** Bodies under way at once. */
   concurrency: number
   signal: AbortSignal
+  /** Default `create`. */
+  operation?: 'create' | 'index'
   onDone(document: D, outcome: 'created' | 'duplicate'): void
   onRejected(document: D, refusal: Refusal): void
   /** First delay after a refusal that may pass; doubles each time. */
@@ -61,6 +64,7 @@ const PARTS = [
 
 export function openBulk<D extends BulkDocument>(options: BulkOptions<D>): Bulk<D> {
   const { client, maxBytes, concurrency, signal, onDone, onRejected, backoffMs = 100, patienceMs = 60_000 } = options
+  const { operation = 'create' } = options
   const stats = { requests: 0, bytes: 0, retried: 0 }
   const inFlight = new Set<Promise<void>>()
   let body: D[] = []
@@ -142,7 +146,7 @@ export function openBulk<D extends BulkDocument>(options: BulkOptions<D>): Bulk<
   async function request(documents: readonly D[]): Promise<BulkAnswer> {
     const operations: string[] = []
     for (const { index, id, text } of documents) {
-      operations.push(`{"create":{"_index":${JSON.stringify(index)},"_id":${JSON.stringify(id)}}}`, text)
+      operations.push(`{"${operation}":{"_index":${JSON.stringify(index)},"_id":${JSON.stringify(id)}}}`, text)
       stats.bytes += text.length
     }
     stats.requests++
@@ -161,7 +165,7 @@ export function openBulk<D extends BulkDocument>(options: BulkOptions<D>): Bulk<
       })
     const again: D[] = []
     for (const [i, document] of documents.entries()) {
-      const { _id, status = 0, error } = items[i]?.create ?? {}
+      const { _id, status = 0, error } = items[i]?.[operation] ?? {}
       if (_id !== undefined && _id !== document.id)
         throw new PipelineError('sink_down', 'Elasticsearch answered in another order than it was asked', {
           retryable: true,
@@ -186,7 +190,7 @@ interface ItemError {
 
 interface BulkAnswer {
   errors?: boolean
-  items?: { create?: { _id?: string; status?: number; error?: ItemError } }[]
+  items?: Partial<Record<'create' | 'index', { _id?: string; status?: number; error?: ItemError }>>[]
 }
 
 /** No answer at all, or one that says later. */

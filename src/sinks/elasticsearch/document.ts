@@ -5,8 +5,9 @@
  * type and the event's month, so that an event that is sent twice meets itself (decision 0010).
  */
 
+import type { Flags } from '../../../stages/event-flags.ts'
 import { PROTOCOL_NUMBERS } from '../../../stages/upload/rules/community-id.ts'
-import type { TableField } from '../../../stages/upload/rules/table.ts'
+import { type TableField, WATCH_COLUMNS } from '../../../stages/upload/rules/table.ts'
 import { toMicros } from '../../../stages/upload/rules/values.ts'
 import type { Rules } from '../../../stages/upload/rules.ts'
 import { type AddressBook, openAddressBook } from './addresses.ts'
@@ -21,6 +22,8 @@ export interface Origin {
   captureName?: string
   /** ISO 8601. */
   ingested: string
+  /** Where watch lists mean the event. */
+  flags?: Flags | undefined
 }
 
 export interface MadeDocument {
@@ -60,8 +63,8 @@ function compileDocument(plan: LogPlan, book: AddressBook): MakeDocument {
   const constants = Object.entries(log.set ?? {}).map(([target, value]) => ({ path: target.split('.'), value }))
   const timeField = plan.table.time?.raw ?? 'ts'
 
-  return (given, { eventId, source, captureId, captureName, ingested }) => {
-    const record = flatten(given)
+  return (line, { eventId, source, captureId, captureName, ingested, flags }) => {
+    const given = flatten(line)
     const event: Json = { id: eventId, kind: log.kind ?? 'event', module: 'zeek', provider: 'zeek', dataset, ingested }
     if (log.category !== undefined) event.category = log.category
     if (log.type !== undefined) event.type = log.type
@@ -69,6 +72,7 @@ function compileDocument(plan: LogPlan, book: AddressBook): MakeDocument {
     if (captureId !== undefined) labels.pcap_sha256 = captureId
     if (captureName !== undefined) labels.pcap_name = captureName
     const doc: Json = { '@timestamp': undefined, event, labels, observer: { name: source } }
+    const record = withFlags(doc, given, flags)
     const time = record[timeField]
     const stamp = isoTime(time)
     if (stamp === undefined) delete doc['@timestamp']
@@ -79,6 +83,22 @@ function compileDocument(plan: LogPlan, book: AddressBook): MakeDocument {
     if (time !== undefined && time !== null && stamp === undefined) addTo(doc, 'tags', INVALID_TAG)
     return { text: JSON.stringify(doc), period: periodOf(time) }
   }
+}
+
+/** What watch lists say comes from them alone: a record that has such fields of its own keeps them beside the others. */
+function withFlags(doc: Json, record: Raw, flags: Flags | undefined): Raw {
+  const own = WATCH_COLUMNS.filter((name) => record[name] !== undefined)
+  if (own.length > 0) {
+    const home = zeek(doc)
+    home.extra ??= {}
+    for (const name of own) home.extra[name] = textOf(record[name])
+  } else if (flags === undefined) return record
+  const rest = Object.fromEntries(Object.entries(record).filter(([name]) => !own.includes(name)))
+  return { ...rest, ...flags }
+}
+
+function textOf(value: Value): Value {
+  return typeof value === 'object' ? JSON.stringify(value) : value
 }
 
 /** Years that captures are of; a clock that stands elsewhere must not make an index for each month that it claims. */
@@ -206,7 +226,7 @@ function roleOf(ip: string, port: number | undefined): Json {
 function extra(doc: Json, field: TableField, value: Value): void {
   const home = zeek(doc)
   home.extra ??= {}
-  home.extra[field.raw] = typeof value === 'object' ? JSON.stringify(value) : value
+  home.extra[field.raw] = textOf(value)
   addTo(doc, 'tags', INVALID_TAG)
 }
 

@@ -7,6 +7,8 @@
 
 import { isUtf8 } from 'node:buffer'
 import type { Client } from '@elastic/elasticsearch'
+import type { EventFlags, Flags } from '../../../stages/event-flags.ts'
+import { idPrefixOf } from '../../../stages/event-id.ts'
 import type { EventChunk, EventIndex, IndexRequest, IndexResult, Log } from '../../../stages/ports.ts'
 import type { Rules } from '../../../stages/upload/rules.ts'
 import { PipelineError } from '../../../state/errors.ts'
@@ -59,6 +61,8 @@ type NumberedChunk = Omit<EventChunk, 'captureId'> & { captureId?: string; numbe
 
 export interface WriterOptions {
   signal: AbortSignal
+  /** Documents that are there are replaced instead of left. */
+  isReplacing?: boolean
   onDone(outcome: 'created' | 'duplicate'): void
   onRejected(eventId: string, why: { type: string; reason: string }): void
 }
@@ -67,14 +71,12 @@ export interface Writer {
   add(
     logType: string,
     record: Raw,
-    origin: { eventId: string; source: string; captureId?: string },
+    origin: { eventId: string; source: string; captureId?: string; flags?: Flags },
   ): Promise<void> | undefined
   finish(): Promise<void>
 }
 
 const MAX_LINE_BYTES = 8 * 2 ** 20
-/** Digits of the capture's SHA-256 that go into an event id, as in the tables. */
-const ID_DIGITS = 24
 const NUMBER_FIELD = '#'
 
 export interface SinkParts {
@@ -118,7 +120,10 @@ export async function openElasticsearchSink({ options, rules, ledger, log }: Sin
     }
   }
 
-  async function indexChunks({ chunks, signal, onProgress }: IndexRequest, letters: DeadLetters): Promise<IndexResult> {
+  async function indexChunks(
+    { chunks, flags, signal, onProgress }: IndexRequest,
+    letters: DeadLetters,
+  ): Promise<IndexResult> {
     const accounts = chunks.map((): Account => ({ lines: 0, documents: 0, duplicates: 0, rejected: {} }))
     let done = 0
     const bulk = openBulk<Line>({
@@ -139,7 +144,9 @@ export async function openElasticsearchSink({ options, rules, ledger, log }: Sin
     const ingested = new Date().toISOString()
     try {
       for (const [i, chunk] of chunks.entries())
-        await sendChunk(chunk as NumberedChunk, accounts[i] as Account, { bulk, letters, scratch, ingested, signal })
+        await sendChunk(chunk as NumberedChunk, accounts[i] as Account, {
+          ...{ bulk, letters, scratch, ingested, flags, signal },
+        })
     } catch (error) {
       await bulk.finish().catch(() => undefined)
       throw error
@@ -154,17 +161,19 @@ export async function openElasticsearchSink({ options, rules, ledger, log }: Sin
     letters: DeadLetters
     scratch: Buffer
     ingested: string
+    flags: EventFlags | undefined
     signal: AbortSignal
   }
 
   async function sendChunk(
     chunk: NumberedChunk,
     account: Account,
-    { bulk, letters, scratch, ingested, signal }: Sending,
+    { bulk, letters, scratch, ingested, flags, signal }: Sending,
   ): Promise<void> {
     const { logType, captureId, source } = chunk
     const make: MakeDocument = documents.of(logType)
-    const prefix = chunk.idPrefix ?? `${(captureId ?? '').slice(0, ID_DIGITS)}-${logType}-`
+    const prefix = idPrefixOf(chunk)
+    const flagged = flags?.of(chunk)
     const captureName = captureId === undefined ? undefined : nameOf(captureId)
     let number = 0
     const bytes = await readLines(chunk.path, MAX_LINE_BYTES, scratch, {
@@ -208,7 +217,10 @@ export async function openElasticsearchSink({ options, rules, ledger, log }: Sin
       const { record } = parsed
       const ordinal = chunk.numbering === 'explicit' ? takeNumber(record, place) : place
       const id = `${prefix}${ordinal}`
-      const { text: body, period } = make(record, { eventId: id, source, captureId, captureName, ingested })
+      const { text: body, period } = make(record, {
+        ...{ eventId: id, source, captureId, captureName, ingested },
+        flags: flagged?.get(ordinal),
+      })
       return bulk.add({ index: periods.indexOf(logType, period), id, text: body, account, chunk, ordinal, line: text })
     }
   }
@@ -270,7 +282,7 @@ interface WriterParts {
 
 function openWriter(
   { client, documents, periods, nameOf, options }: WriterParts,
-  { signal, onDone, onRejected }: WriterOptions,
+  { signal, isReplacing = false, onDone, onRejected }: WriterOptions,
 ): Writer {
   const ingested = new Date().toISOString()
   const bulk = openBulk<BulkDocument>({
@@ -278,15 +290,18 @@ function openWriter(
     maxBytes: options.bulkBytes,
     concurrency: options.bulkConcurrency,
     signal,
+    operation: isReplacing ? 'index' : 'create',
     onDone: (_, outcome) => onDone(outcome),
     onRejected: ({ id }, why) => onRejected(id, why),
   })
   const names = new Map<string, string | undefined>()
   return {
-    add(logType, record, { eventId, source, captureId }) {
+    add(logType, record, { eventId, source, captureId, flags }) {
       if (captureId !== undefined && !names.has(captureId)) names.set(captureId, nameOf(captureId))
       const captureName = captureId === undefined ? undefined : names.get(captureId)
-      const { text, period } = documents.of(logType)(record, { eventId, source, captureId, captureName, ingested })
+      const { text, period } = documents.of(logType)(record, {
+        ...{ eventId, source, captureId, captureName, ingested, flags },
+      })
       return bulk.add({ index: periods.indexOf(logType, period), id: eventId, text })
     },
     finish: () => bulk.finish(),

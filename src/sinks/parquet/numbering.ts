@@ -5,25 +5,13 @@
  */
 
 import { COMMA, skipInteger } from './tokens.ts'
-import type { EventChunk } from './types.ts'
 
 export const ORDINAL_FIELD = '#'
-
-/** Digits of the capture's SHA-256 that go into an event id: 96 bits. */
-const ID_DIGITS = 24
 
 const OPEN = 123
 const CLOSE = 125
 const MINUS = 45
 const FRONT = Buffer.from(`{"${ORDINAL_FIELD}":`)
-
-export function idPrefixOf({
-  idPrefix,
-  captureId = '',
-  logType,
-}: Pick<EventChunk, 'idPrefix' | 'captureId' | 'logType'>) {
-  return idPrefix ?? `${captureId.slice(0, ID_DIGITS)}-${logType}-`
-}
 
 /** From `{` to the place behind the ordinal's digits, or -1. */
 export function skipOrdinal(bytes: Uint8Array, start: number): number {

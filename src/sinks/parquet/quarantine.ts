@@ -6,7 +6,7 @@
 
 import { isUtf8 } from 'node:buffer'
 import { type FileHandle, open } from 'node:fs/promises'
-import { idPrefixOf } from './numbering.ts'
+import { idPrefixOf } from '../../../stages/event-id.ts'
 import type { EventChunk, QuarantineReason } from './types.ts'
 
 export interface Quarantine {

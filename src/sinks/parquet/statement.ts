@@ -6,9 +6,10 @@
  * statements side by side.
  */
 
+import { idPrefixOf } from '../../../stages/event-id.ts'
 import type { Network } from '../../../stages/upload/rules/address.ts'
 import { sqlType, type Table, type TableField, WATCH_COLUMNS } from '../../../stages/upload/rules/table.ts'
-import { idPrefixOf, ORDINAL_FIELD } from './numbering.ts'
+import { ORDINAL_FIELD } from './numbering.ts'
 import { EXTRA_FIELD, QUARANTINED_FIELD } from './rewrite.ts'
 import { LAST_PLACED_SECOND } from './scan.ts'
 import { networkColumns, networkSteps } from './sql-network.ts'

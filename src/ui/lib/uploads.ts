@@ -124,12 +124,13 @@ async function send({ key, source }: Sending, work: Work): Promise<void> {
     work.id = upload.id
     for (let attempt = 1; upload.state === 'receiving' && !work.isCancelled; attempt++) {
       try {
-        upload = await put(key, work, upload)
+        // The server may still be away: asking what has arrived is part of the attempt.
+        if (attempt > 1) upload = await ask('GET /api/uploads/:id', { params: { id: upload.id } })
+        if (upload.state === 'receiving') upload = await put(key, work, upload)
       } catch (error) {
         if (work.isCancelled) return
         if (!canGoOn(error) || attempt >= ATTEMPTS) throw error
         await pause(500 * 2 ** attempt)
-        upload = await ask('GET /api/uploads/:id', { params: { id: upload.id } })
       }
     }
     if (!work.isCancelled) void follow(key, upload)

@@ -1,7 +1,7 @@
 /** Captures: put files in, see them being worked on, find the one that failed. */
 
 import { type ChangeEvent, type DragEvent, useEffect, useRef, useState } from 'react'
-import type { Arrival, Capture, CaptureList, CaptureState } from '../../api/contract.ts'
+import type { Arrival, Arrivals as ArrivalList, Capture, CaptureList, CaptureState } from '../../api/contract.ts'
 import { ask } from '../lib/api.ts'
 import { filesOf } from '../lib/dropped-files.ts'
 import { formatBytes, formatCount, formatShort, plural, shortHash } from '../lib/format.ts'
@@ -10,6 +10,7 @@ import { useLive } from '../lib/live.ts'
 import { hrefWith, Link, useChangeParams, useParams } from '../lib/router.tsx'
 import { addFiles, cancelUpload, clearEnded, isActive, repeatUpload, type Sending, useUploads } from '../lib/uploads.ts'
 import { useAsk } from '../lib/use-ask.ts'
+import { joined, type Pages, usePages } from '../lib/use-pages.ts'
 import {
   Badge,
   Button,
@@ -27,6 +28,7 @@ import {
 import { StateBadge } from '../parts/capture-state.tsx'
 import { Icon } from '../parts/icons.tsx'
 import { Jobs } from '../parts/jobs.tsx'
+import { ListTable, More } from '../parts/list-table.tsx'
 import { StageSteps } from '../parts/stage-steps.tsx'
 
 const VIEWS = ['captures', 'arrivals', 'failures'] as const
@@ -39,8 +41,11 @@ export function CapturesPage() {
   const state = params.get('state') ?? ''
   const source = params.get('source') ?? ''
   const text = params.get('text') ?? ''
-  const list = useAsk(`captures ${state} ${source} ${text}`, (signal) =>
-    ask('GET /api/captures', { query: { state: state as CaptureState, source, text, limit: LIMIT }, signal }),
+  const list = usePages<CaptureList>(
+    `captures ${state} ${source} ${text}`,
+    (after, signal) =>
+      ask('GET /api/captures', { query: { state: state as CaptureState, source, text, limit: LIMIT, after }, signal }),
+    (old, next) => ({ ...next, captures: joined(old.captures, next.captures, ({ id }) => id) }),
   )
   const failures = useAsk('jobs failed', (signal) => ask('GET /api/jobs', { query: { status: 'failed' }, signal }))
   const { change, again } = list
@@ -362,7 +367,7 @@ function ListFilter({ list, state, source, text }: ListChoice & { list: CaptureL
   )
 }
 
-function List({ list: { answer, error, again, change } }: { list: ReturnType<typeof useAsk<CaptureList>> }) {
+function List({ list: { answer, error, again, more } }: { list: Pages<CaptureList> }) {
   const isNarrow = useIsNarrow()
   const params = useParams()
   if (error && !answer) return <Failed error={error} again={again} />
@@ -373,13 +378,6 @@ function List({ list: { answer, error, again, change } }: { list: ReturnType<typ
         {params.size > 0 ? 'Choose another state, source or name.' : 'They were all forgotten.'}
       </Empty>
     )
-  }
-  const more = async () => {
-    if (answer.next === null) return
-    const query = Object.fromEntries(['state', 'source', 'text'].map((name) => [name, params.get(name) ?? undefined]))
-    const next = await ask('GET /api/captures', { query: { ...query, limit: LIMIT, after: answer.next } })
-    const known = new Set(answer.captures.map(({ id }) => id))
-    change((old) => ({ ...next, captures: [...old.captures, ...next.captures.filter(({ id }) => !known.has(id))] }))
   }
   return (
     <>
@@ -392,11 +390,7 @@ function List({ list: { answer, error, again, change } }: { list: ReturnType<typ
       ) : (
         <CaptureTable captures={answer.captures} />
       )}
-      {answer.next !== null && (
-        <div className="more">
-          <Button onClick={() => void more()}>More ({formatCount(answer.total - answer.captures.length)})</Button>
-        </div>
-      )}
+      <More more={more} left={answer.total - answer.captures.length} />
     </>
   )
 }
@@ -508,8 +502,11 @@ const OUTCOMES: Record<Arrival['outcome'], Tone> = {
 function Arrivals() {
   const params = useParams()
   const outcome = params.get('outcome') ?? ''
-  const { answer, error, again } = useAsk(`arrivals ${outcome}`, (signal) =>
-    ask('GET /api/arrivals', { query: { outcome: outcome as Arrival['outcome'], limit: 500 }, signal }),
+  const { answer, error, again, more } = usePages<ArrivalList>(
+    `arrivals ${outcome}`,
+    (after, signal) =>
+      ask('GET /api/arrivals', { query: { outcome: outcome as Arrival['outcome'], limit: LIMIT, after }, signal }),
+    (old, next) => ({ ...next, arrivals: [...old.arrivals, ...next.arrivals] }),
   )
   const change = useChangeParams()
   useLive('capture', again)
@@ -527,50 +524,44 @@ function Arrivals() {
       {!answer && !error && <Skeleton lines={5} />}
       {answer?.arrivals.length === 0 && <Empty icon="file" title="No file came yet" />}
       {answer && answer.arrivals.length > 0 && (
-        <div className="table-wrap">
-          <table className="table">
-            <caption className="hidden">Files that came, newest first</caption>
-            <thead>
-              <tr>
-                <th scope="col">File</th>
-                <th scope="col">Source</th>
-                <th scope="col" className="num">
-                  Size
-                </th>
-                <th scope="col">Outcome</th>
-                <th scope="col">Came</th>
-              </tr>
-            </thead>
-            <tbody>
-              {answer.arrivals.map((each) => (
-                <tr key={`${each.arrivedAt} ${each.name} ${each.member}`}>
-                  <th scope="row" className="capture-name">
-                    {each.captureId ? (
-                      <Link href={`/captures/${each.captureId}`}>
-                        <Cut text={each.name} />
-                      </Link>
-                    ) : (
-                      <Cut text={each.name} />
-                    )}
-                    {each.member && <Cut text={`${each.member} in ${each.container}`} className="sub" />}
-                  </th>
-                  <td>
-                    <Cut text={each.source} />
-                  </td>
-                  <td className="num">{formatBytes(each.bytes)}</td>
-                  <td>
-                    <Badge tone={OUTCOMES[each.outcome]}>{each.outcome}</Badge>
-                    {each.reason && <Cut text={each.reason} className="sub" />}
-                  </td>
-                  <td>
-                    <Time iso={each.arrivedAt} />
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <ListTable
+          label="Files that came, newest first"
+          heads={[
+            { text: 'File' },
+            { text: 'Source' },
+            { text: 'Size', isNumber: true },
+            { text: 'Outcome' },
+            { text: 'Came' },
+          ]}
+        >
+          {answer.arrivals.map((each) => (
+            <tr key={`${each.arrivedAt} ${each.name} ${each.member}`}>
+              <th scope="row" className="capture-name">
+                {each.captureId ? (
+                  <Link href={`/captures/${each.captureId}`}>
+                    <Cut text={each.name} />
+                  </Link>
+                ) : (
+                  <Cut text={each.name} />
+                )}
+                {each.member && <Cut text={`${each.member} in ${each.container}`} className="sub" />}
+              </th>
+              <td>
+                <Cut text={each.source} />
+              </td>
+              <td className="num">{formatBytes(each.bytes)}</td>
+              <td>
+                <Badge tone={OUTCOMES[each.outcome]}>{each.outcome}</Badge>
+                {each.reason && <Cut text={each.reason} className="sub" />}
+              </td>
+              <td>
+                <Time iso={each.arrivedAt} />
+              </td>
+            </tr>
+          ))}
+        </ListTable>
       )}
+      <More more={more} />
     </>
   )
 }

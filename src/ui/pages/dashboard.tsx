@@ -224,26 +224,15 @@ interface TalkersProps {
   title: string
 }
 
-/** The largest by what they sent and the largest by what they received: whoever is large in sum is among them. */
+/** The largest by what they sent and received together. */
 function TalkersPanel({ filter, keyText, by, title }: TalkersProps) {
   const asked = useAsk(`top ${by} ${keyText}`, async (signal) => {
-    const both = await Promise.all([topBy('orig_bytes', 'resp_bytes'), topBy('resp_bytes', 'orig_bytes')])
-    const [sent = [], received = []] = both
-    const all = new Map(
-      sent.map(([name, out, back]) => [String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) }]),
-    )
-    for (const [name, back, out] of received)
-      all.set(String(name), { name, out: Number(out ?? 0), back: Number(back ?? 0) })
-    return [...all.values()].sort((a, b) => b.out + b.back - a.out - a.back).slice(0, SHOWN)
-
-    async function topBy(first: string, second: string): Promise<unknown[][]> {
-      const measures = [first, second].map((column) => ({ of: 'sum' as const, column }))
-      const { rows } = await ask('POST /api/search/top', {
-        body: { ...bodyOf(filter), types: ['conn'], by: [by], measures, limit: 50 },
-        signal,
-      })
-      return rows
-    }
+    const measures = ['orig_bytes', 'resp_bytes'].map((column) => ({ of: 'sum' as const, column }))
+    const { rows } = await ask('POST /api/search/top', {
+      body: { ...bodyOf(filter), types: ['conn'], by: [by], measures, order: 'sum', limit: SHOWN },
+      signal,
+    })
+    return rows.map(([name, out, back]) => ({ name, out: Number(out ?? 0), back: Number(back ?? 0) }))
   })
   const note = (
     <span className="legend">

@@ -17,9 +17,8 @@ import {
   plural,
 } from '../lib/format.ts'
 import { useIsNarrow, useMedia, useTitle } from '../lib/hooks.ts'
-import { hrefWith, useChangeParams, useParams } from '../lib/router.tsx'
+import { hrefWith, navigate, useChangeParams, useParams } from '../lib/router.tsx'
 import { type KnownColumn, useColumns, useSchema, useTables } from '../lib/schema.ts'
-import { sqlOf } from '../lib/search-sql.ts'
 import { useAsk } from '../lib/use-ask.ts'
 import { Button, Empty, Failed, LinkButton, Notice, PageHead, Skeleton } from '../parts/basics.tsx'
 import { colourOfType } from '../parts/colours.ts'
@@ -28,6 +27,7 @@ import { EventPanel } from '../parts/event-panel.tsx'
 import { FilterBar } from '../parts/filter-bar.tsx'
 import { Popover } from '../parts/popover.tsx'
 import { Dot, TimeBars } from '../parts/time-bars.tsx'
+import { sayError } from '../parts/toasts.tsx'
 
 const PAGE_ROWS = 100
 /** More than anybody reads; a query is the way to them. */
@@ -35,6 +35,19 @@ const MOST_ROWS = 20_000
 const EVENT = ['event', 'at'] as const
 
 type Row = readonly unknown[]
+
+/** The server says it, since it knows what the search does with words and networks. */
+function AsSql({ filter, columns, order }: { filter: Filter; columns: string[]; order: 'newest' | 'oldest' }) {
+  const { types, from, to, text, conditions } = filter
+  const body = { types, from, to, text, conditions, columns, order }
+  const open = () =>
+    ask('POST /api/search/sql', { body }).then(({ sql }) => navigate(hrefWith('/sql', { sql })), sayError)
+  return (
+    <Button icon="sql" onClick={() => void open()}>
+      As SQL
+    </Button>
+  )
+}
 
 export function SearchPage() {
   useTitle('Search')
@@ -126,9 +139,7 @@ export function SearchPage() {
               isChosen={chosen !== undefined}
               apply={(cols) => change({ cols: cols?.join(',') })}
             />
-            <LinkButton href={hrefWith('/sql', { sql: sqlOf(filter, shown, order) })} icon="sql">
-              As SQL
-            </LinkButton>
+            <AsSql filter={filter} columns={shown} order={order} />
           </div>
         </div>
         {pages.last?.warnings.map((text) => (

@@ -1,7 +1,15 @@
 /** Watch lists: whose traffic and which indicators are looked for, and what was found. */
 
 import { type FormEvent, useEffect, useState } from 'react'
-import type { Computer, Employee, ImportAnswer, Indicator, WatchHit, WatchKind } from '../../api/contract.ts'
+import type {
+  Hits,
+  ImportAnswer,
+  ListedComputer,
+  ListedEmployee,
+  ListedIndicator,
+  WatchHit,
+  WatchKind,
+} from '../../api/contract.ts'
 import { ask, messageOf } from '../lib/api.ts'
 import { type Filter, searchHref } from '../lib/filter.ts'
 import {
@@ -15,14 +23,14 @@ import {
   plural,
   shortHash,
 } from '../lib/format.ts'
-import { useSettled, useTitle } from '../lib/hooks.ts'
+import { useTitle } from '../lib/hooks.ts'
 import { useLive } from '../lib/live.ts'
 import { hrefWith, Link, useChangeParams, useParams } from '../lib/router.tsx'
 import { useAsk } from '../lib/use-ask.ts'
+import { joined, usePages } from '../lib/use-pages.ts'
 import {
   Badge,
   Button,
-  Confirm,
   Cut,
   Dialog,
   Empty,
@@ -37,6 +45,8 @@ import {
   TabLinks,
   Time,
 } from '../parts/basics.tsx'
+import { ListEditor } from '../parts/list-editor.tsx'
+import { ListTable, More } from '../parts/list-table.tsx'
 import { say, sayError } from '../parts/toasts.tsx'
 
 const VIEWS = ['hits', 'report', 'employees', 'computers', 'indicators'] as const
@@ -75,11 +85,11 @@ export function WatchPage() {
             ]}
           />
         </div>
-        {view === 'hits' && <Hits openImport={() => setImporting(true)} />}
+        {view === 'hits' && <HitList openImport={() => setImporting(true)} />}
         {view === 'report' && <Report />}
-        {view === 'employees' && <Employees turn={turn} changed={changed} openImport={() => setImporting(true)} />}
-        {view === 'computers' && <Computers turn={turn} changed={changed} openImport={() => setImporting(true)} />}
-        {view === 'indicators' && <Indicators turn={turn} changed={changed} openImport={() => setImporting(true)} />}
+        {view === 'employees' && <Employees turn={turn} openImport={() => setImporting(true)} />}
+        {view === 'computers' && <Computers turn={turn} openImport={() => setImporting(true)} />}
+        {view === 'indicators' && <Indicators turn={turn} openImport={() => setImporting(true)} />}
       </Panel>
       {isImporting && (
         <ImportDialog
@@ -143,18 +153,25 @@ function hitHref(hit: WatchHit): string {
   return searchHref(filter)
 }
 
-function Hits({ openImport }: { openImport(): void }) {
+const HITS = 200
+
+function HitList({ openImport }: { openImport(): void }) {
   const params = useParams()
   const change = useChangeParams()
   const employee = params.get('employee') ?? ''
   const list = params.get('list') ?? ''
-  const asked = useAsk(`hits ${employee} ${list}`, (signal) =>
-    ask('GET /api/watch/hits', { query: { employee, list, limit: 500 }, signal }),
+  const asked = usePages<Hits & { next: number | null }>(
+    `hits ${employee} ${list}`,
+    async (before, signal) => {
+      const { hits } = await ask('GET /api/watch/hits', { query: { employee, list, limit: HITS, before }, signal })
+      return { hits, next: hits.length === HITS ? (hits.at(-1)?.id ?? null) : null }
+    },
+    (old, next) => ({ ...next, hits: joined(old.hits, next.hits, ({ id }) => id) }),
   )
   const { answer, error, again } = asked
   useLive('hit', ({ hit }) => {
     if ((employee && hit.employee !== employee) || (list && hit.list !== list)) return
-    asked.change((old) => ({ hits: [hit, ...old.hits.filter(({ id }) => id !== hit.id)] }))
+    asked.change((old) => ({ ...old, hits: [hit, ...old.hits.filter(({ id }) => id !== hit.id)] }))
   })
   if (error) return <Failed error={error} again={again} />
   if (!answer) return <Skeleton lines={8} />
@@ -202,60 +219,57 @@ function Hits({ openImport }: { openImport(): void }) {
           )}
         </ul>
       )}
-      <ScrollTable label="Hits, newest first">
-        <thead>
-          <tr>
-            <th scope="col">Found</th>
-            <th scope="col">Who or which list</th>
-            <th scope="col">Why</th>
-            <th scope="col">Log type</th>
-            <th scope="col" className="num">
-              Rows
+      <ListTable
+        label="Hits, newest first"
+        heads={[
+          { text: 'Found' },
+          { text: 'Who or which list' },
+          { text: 'Why' },
+          { text: 'Log type' },
+          { text: 'Rows', isNumber: true },
+          { text: 'Traffic of' },
+          { text: 'Capture' },
+        ]}
+      >
+        {answer.hits.map((hit) => (
+          <tr key={hit.id}>
+            <td>
+              <Time iso={hit.at} />
+            </td>
+            <th scope="row">
+              {hit.employee === null ? (
+                <button type="button" className="text-button" onClick={() => change({ list: hit.list })}>
+                  {hit.list}
+                </button>
+              ) : (
+                <button type="button" className="text-button" onClick={() => change({ employee: hit.employee })}>
+                  {hit.employeeName || hit.employee}
+                </button>
+              )}
             </th>
-            <th scope="col">Traffic of</th>
-            <th scope="col">Capture</th>
+            <td>
+              <Cut text={hit.reason} />
+            </td>
+            <td>
+              <Link href={hitHref(hit)}>{hit.logType}</Link>
+            </td>
+            <td className="num">{formatCount(hit.rows)}</td>
+            <td>
+              <Time iso={hit.firstTime} />
+            </td>
+            <td>
+              {hit.captureId ? (
+                <Link href={`/captures/${hit.captureId}`} className="mono">
+                  {shortHash(hit.captureId)}
+                </Link>
+              ) : (
+                <span className="faint">–</span>
+              )}
+            </td>
           </tr>
-        </thead>
-        <tbody>
-          {answer.hits.map((hit) => (
-            <tr key={hit.id}>
-              <td>
-                <Time iso={hit.at} />
-              </td>
-              <th scope="row">
-                {hit.employee === null ? (
-                  <button type="button" className="text-button" onClick={() => change({ list: hit.list })}>
-                    {hit.list}
-                  </button>
-                ) : (
-                  <button type="button" className="text-button" onClick={() => change({ employee: hit.employee })}>
-                    {hit.employeeName || hit.employee}
-                  </button>
-                )}
-              </th>
-              <td>
-                <Cut text={hit.reason} />
-              </td>
-              <td>
-                <Link href={hitHref(hit)}>{hit.logType}</Link>
-              </td>
-              <td className="num">{formatCount(hit.rows)}</td>
-              <td>
-                <Time iso={hit.firstTime} />
-              </td>
-              <td>
-                {hit.captureId ? (
-                  <Link href={`/captures/${hit.captureId}`} className="mono">
-                    {shortHash(hit.captureId)}
-                  </Link>
-                ) : (
-                  <span className="faint">–</span>
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </ScrollTable>
+        ))}
+      </ListTable>
+      <More more={asked.more} />
     </>
   )
 }
@@ -298,29 +312,21 @@ function Report() {
         </Empty>
       )}
       {answer && answer.rows.length > 0 && (
-        <ScrollTable label={`Watched traffic, ${BY[by].toLowerCase()}`}>
-          <thead>
-            <tr>
-              {answer.columns.map(({ name, type }) => (
-                <th key={name} scope="col" className={isNumberType(type) ? 'num' : undefined}>
-                  {name}
-                </th>
+        <ListTable
+          label={`Watched traffic, ${BY[by].toLowerCase()}`}
+          heads={answer.columns.map(({ name, type }) => ({ text: name, isNumber: isNumberType(type) }))}
+        >
+          {answer.rows.map((row, i) => (
+            // biome-ignore lint/suspicious/noArrayIndexKey: groups of a report have no other name
+            <tr key={i}>
+              {answer.columns.map(({ name, type }, c) => (
+                <td key={name} className={isNumberType(type) ? 'num' : undefined}>
+                  {reportCell(name, type, row[c])}
+                </td>
               ))}
             </tr>
-          </thead>
-          <tbody>
-            {answer.rows.map((row, i) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: groups of a report have no other name
-              <tr key={i}>
-                {answer.columns.map(({ name, type }, c) => (
-                  <td key={name} className={isNumberType(type) ? 'num' : undefined}>
-                    {reportCell(name, type, row[c])}
-                  </td>
-                ))}
-              </tr>
-            ))}
-          </tbody>
-        </ScrollTable>
+          ))}
+        </ListTable>
       )}
     </>
   )
@@ -335,215 +341,216 @@ function reportCell(name: string, type: string, value: unknown) {
 
 interface ListProps {
   turn: number
-  changed(): void
   openImport(): void
 }
 
-function Employees({ turn, changed, openImport }: ListProps) {
-  const [text, setText] = useState('')
-  const settled = useSettled(text, 250)
-  const [edited, setEdited] = useState<Employee | 'new'>()
-  const [removed, setRemoved] = useState<Employee>()
-  const { answer, error, again } = useAsk(`employees ${settled} ${turn}`, (signal) =>
-    ask('GET /api/watch/employees', { query: { text: settled, limit: 1000 }, signal }),
-  )
-  const put = (body: Employee) =>
-    ask('PUT /api/watch/employees', { body }).then(() => {
-      setEdited(undefined)
-      changed()
-    })
+const PAGE = 200
+
+function Employees(props: ListProps) {
   return (
-    <>
-      <Tools text={text} setText={setText} total={answer?.total} what="employee" add={() => setEdited('new')} />
-      {error && <Failed error={error} again={again} />}
-      {!answer && !error && <Skeleton lines={6} />}
-      {answer?.employees.length === 0 && (
-        <NoEntries isChosen={settled !== ''} openImport={openImport} what="employees">
-          A key and a name each; only those who are watched are looked for.
-        </NoEntries>
-      )}
-      {answer && answer.employees.length > 0 && (
-        <ScrollTable label="Employees">
-          <thead>
-            <tr>
-              <th scope="col">Name</th>
-              <th scope="col">Key</th>
-              <th scope="col">Watched</th>
-              <th scope="col" className="num">
-                Computers
-              </th>
-              <th scope="col">
-                <span className="hidden">Change</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {answer.employees.map((each) => (
-              <tr key={each.key}>
-                <th scope="row">
-                  <Cut text={each.name || each.key} />
-                </th>
-                <td className="mono">{each.key}</td>
-                <td>
-                  <label className="switch">
-                    <input
-                      type="checkbox"
-                      role="switch"
-                      checked={each.watched}
-                      aria-checked={each.watched}
-                      aria-label={`${each.name || each.key} is watched`}
-                      onChange={() =>
-                        void put({ key: each.key, name: each.name, watched: !each.watched }).catch(sayError)
-                      }
-                    />
-                    <span>{each.watched ? 'yes' : 'no'}</span>
-                  </label>
-                </td>
-                <td className="num">
-                  {each.computers === 0 ? <span className="faint">0</span> : formatCount(each.computers)}
-                </td>
-                <td className="row-tools">
-                  <Link href={hrefWith('/watch', { employee: each.key })}>Hits</Link>
-                  <Button
-                    look="quiet"
-                    icon="edit"
-                    aria-label={`Change ${each.name || each.key}`}
-                    onClick={() => setEdited(each)}
-                  />
-                  <Button
-                    look="quiet"
-                    icon="trash"
-                    aria-label={`Remove ${each.name || each.key}`}
-                    onClick={() => setRemoved(each)}
-                  />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </ScrollTable>
-      )}
-      {edited && (
-        <EmployeeDialog
-          employee={edited === 'new' ? undefined : edited}
-          put={put}
-          onClose={() => setEdited(undefined)}
-        />
-      )}
-      {removed && (
-        <Confirm
-          title="Remove this employee?"
-          action="Remove"
-          isDangerous
-          onClose={() => setRemoved(undefined)}
-          onConfirm={() =>
-            void ask('DELETE /api/watch/employees/:key', { params: { key: removed.key } }).then(changed, sayError)
-          }
-        >
-          <p>{removed.name || removed.key} is not looked for any more. What was found stays until a rescan.</p>
-        </Confirm>
-      )}
-    </>
+    <ListEditor<ListedEmployee, { key: string; name: string; watched: boolean }>
+      {...props}
+      what="employee"
+      about="A key and a name each; only those who are watched are looked for."
+      fetchPage={async (query, signal) => {
+        const { employees, ...rest } = await ask('GET /api/watch/employees', {
+          query: { ...query, limit: PAGE },
+          signal,
+        })
+        return { entries: employees, ...rest }
+      }}
+      idOf={({ key }) => key}
+      labelOf={nameOf}
+      columns={[
+        { text: 'Name', isName: true, cell: (each) => <Cut text={nameOf(each)} /> },
+        { text: 'Key', className: 'mono', cell: ({ key }) => key },
+        {
+          text: 'Watched',
+          cell: (each, put) => (
+            <label className="switch">
+              <input
+                type="checkbox"
+                role="switch"
+                checked={each.watched}
+                aria-checked={each.watched}
+                aria-label={`${nameOf(each)} is watched`}
+                onChange={() => put({ watched: !each.watched })}
+              />
+              <span>{each.watched ? 'yes' : 'no'}</span>
+            </label>
+          ),
+        },
+        {
+          text: 'Computers',
+          isNumber: true,
+          cell: ({ computers }) => (computers === 0 ? <span className="faint">0</span> : formatCount(computers)),
+        },
+      ]}
+      links={({ key }) => <Link href={hrefWith('/watch', { employee: key })}>Hits</Link>}
+      fields={[
+        { name: 'key', label: 'Key', isFixed: true, input: { required: true, maxLength: 256 } },
+        { name: 'name', label: 'Name', input: { maxLength: 512 } },
+        { name: 'watched', label: 'Watched', kind: 'switch' },
+      ]}
+      draftOf={(row) => ({ key: row?.key ?? '', name: row?.name ?? '', watched: row?.watched ?? true })}
+      save={({ key, name, watched }) =>
+        ask('PUT /api/watch/employees', { body: { key: key.trim(), name: name.trim(), watched } })
+      }
+      remove={({ key }) => ask('DELETE /api/watch/employees/:key', { params: { key } })}
+    />
   )
 }
 
-function Computers({ turn, changed, openImport }: ListProps) {
-  const [text, setText] = useState('')
-  const settled = useSettled(text, 250)
-  const [isAdding, setAdding] = useState(false)
-  const { answer, error, again } = useAsk(`computers ${settled} ${turn}`, (signal) =>
-    ask('GET /api/watch/computers', { query: { text: settled, limit: 1000 }, signal }),
-  )
-  const remove = (id: number) => ask('DELETE /api/watch/computers/:id', { params: { id } }).then(changed, sayError)
+function nameOf({ name, key }: { name: string; key: string }): string {
+  return name || key
+}
+
+function Computers(props: ListProps) {
+  const none = <span className="faint">–</span>
   return (
-    <>
-      <Tools text={text} setText={setText} total={answer?.total} what="computer" add={() => setAdding(true)} />
-      {error && <Failed error={error} again={again} />}
-      {!answer && !error && <Skeleton lines={6} />}
-      {answer?.computers.length === 0 && (
-        <NoEntries isChosen={settled !== ''} openImport={openImport} what="computers">
-          Whose a computer is, by MAC, address or host name, and from when until when.
-        </NoEntries>
-      )}
-      {answer && answer.computers.length > 0 && (
-        <ScrollTable label="Computers">
-          <thead>
-            <tr>
-              <th scope="col">Computer</th>
-              <th scope="col">Employee</th>
-              <th scope="col">MAC</th>
-              <th scope="col">Address</th>
-              <th scope="col">Host name</th>
-              <th scope="col">Valid</th>
-              <th scope="col">
-                <span className="hidden">Change</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {answer.computers.map((each) => (
-              <tr key={each.id}>
-                <th scope="row" className="mono">
-                  {each.compId}
-                </th>
-                <td>
-                  <Link href={hrefWith('/watch', { employee: each.employee })}>{each.employee}</Link>
-                </td>
-                <td className="mono">{each.mac ?? <span className="faint">–</span>}</td>
-                <td className="mono">{each.ip ?? <span className="faint">–</span>}</td>
-                <td>
-                  <Cut text={each.hostname ?? '–'} />
-                </td>
-                <td>
-                  {each.validFrom || each.validTo ? (
-                    <>
-                      <Time iso={each.validFrom} /> until <Time iso={each.validTo} />
-                    </>
-                  ) : (
-                    <span className="faint">always</span>
-                  )}
-                </td>
-                <td className="row-tools">
-                  <Button
-                    look="quiet"
-                    icon="trash"
-                    aria-label={`Remove ${each.compId} of ${each.employee}`}
-                    onClick={() => void remove(each.id)}
-                  />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </ScrollTable>
-      )}
-      {isAdding && (
-        <ComputerDialog
-          onClose={() => setAdding(false)}
-          put={(body) =>
-            ask('PUT /api/watch/computers', { body }).then(() => {
-              setAdding(false)
-              changed()
-            })
-          }
-        />
-      )}
-    </>
+    <ListEditor<ListedComputer, Record<keyof typeof NO_COMPUTER, string>>
+      {...props}
+      what="computer"
+      about="Whose a computer is, by MAC, address or host name, and from when until when."
+      fetchPage={async (query, signal) => {
+        const { computers, ...rest } = await ask('GET /api/watch/computers', {
+          query: { ...query, limit: PAGE },
+          signal,
+        })
+        return { entries: computers, ...rest }
+      }}
+      idOf={({ id }) => id}
+      labelOf={({ compId, employee }) => `${compId} of ${employee}`}
+      columns={[
+        { text: 'Computer', isName: true, className: 'mono', cell: ({ compId }) => compId },
+        {
+          text: 'Employee',
+          cell: ({ employee }) => <Link href={hrefWith('/watch', { employee })}>{employee}</Link>,
+        },
+        { text: 'MAC', className: 'mono', cell: ({ mac }) => mac ?? none },
+        { text: 'Address', className: 'mono', cell: ({ ip }) => ip ?? none },
+        { text: 'Host name', cell: ({ hostname }) => (hostname ? <Cut text={hostname} /> : none) },
+        {
+          text: 'Valid',
+          cell: ({ validFrom, validTo }) =>
+            validFrom || validTo ? (
+              <>
+                <Time iso={validFrom} /> until <Time iso={validTo} />
+              </>
+            ) : (
+              <span className="faint">always</span>
+            ),
+        },
+      ]}
+      fields={[
+        { name: 'compId', label: 'Computer', input: { required: true, maxLength: 256 } },
+        { name: 'employee', label: "Employee's key", input: { required: true, maxLength: 256 } },
+        {
+          name: 'mac',
+          label: 'MAC',
+          input: { placeholder: 'e0:a1:d7:00:00:00', pattern: '[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}' },
+        },
+        { name: 'ip', label: 'Address', input: { maxLength: 64 } },
+        { name: 'hostname', label: 'Host name', input: { maxLength: 255 } },
+        { name: 'validFrom', label: 'Valid from (UTC)', kind: 'time' },
+        { name: 'validTo', label: 'Valid until (UTC)', kind: 'time' },
+      ]}
+      draftOf={(row) =>
+        row
+          ? {
+              ...{ compId: row.compId, employee: row.employee, mac: row.mac ?? '', ip: row.ip ?? '' },
+              ...{ hostname: row.hostname ?? '', validFrom: fieldOf(row.validFrom), validTo: fieldOf(row.validTo) },
+            }
+          : NO_COMPUTER
+      }
+      save={(draft, row) => {
+        const orNull = (text: string) => (text.trim() === '' ? null : text.trim())
+        const body = {
+          ...{ compId: draft.compId.trim(), employee: draft.employee.trim() },
+          ...{ mac: orNull(draft.mac), ip: orNull(draft.ip), hostname: orNull(draft.hostname) },
+          validFrom: timeIn(draft.validFrom, row?.validFrom),
+          validTo: timeIn(draft.validTo, row?.validTo),
+        }
+        return row === undefined
+          ? ask('PUT /api/watch/computers', { body })
+          : ask('PUT /api/watch/computers/:id', { params: { id: row.id }, body })
+      }}
+      remove={({ id }) => ask('DELETE /api/watch/computers/:id', { params: { id } })}
+    />
   )
 }
 
-function Indicators({ turn, changed, openImport }: ListProps) {
-  const [text, setText] = useState('')
-  const settled = useSettled(text, 250)
-  const [isAdding, setAdding] = useState(false)
-  const { answer, error, again } = useAsk(`indicators ${settled} ${turn}`, (signal) =>
-    ask('GET /api/watch/indicators', { query: { text: settled, limit: 1000 }, signal }),
-  )
-  const remove = (id: number) => ask('DELETE /api/watch/indicators/:id', { params: { id } }).then(changed, sayError)
+const NO_COMPUTER = { compId: '', employee: '', mac: '', ip: '', hostname: '', validFrom: '', validTo: '' }
+
+/** As the browser's own field has times: without a zone, to the second. */
+function fieldOf(iso: string | null): string {
+  return iso === null ? '' : new Date(iso).toISOString().slice(0, 19)
+}
+
+/** What was not touched keeps its fractions of a second. */
+function timeIn(text: string, before: string | null | undefined): string | null {
+  if (text === '') return null
+  return before && fieldOf(before) === text ? before : new Date(`${text}Z`).toISOString()
+}
+
+const KINDS = ['ip', 'cidr', 'domain', 'hash', 'ja3', 'ja4', 'mac'] as const
+
+function Indicators(props: ListProps) {
+  const [lists, setLists] = useState<readonly { list: string; indicators: number }[]>([])
   return (
-    <>
-      <Tools text={text} setText={setText} total={answer?.total} what="indicator" add={() => setAdding(true)} />
-      {answer && answer.lists.length > 1 && (
+    <ListEditor<ListedIndicator, Record<'kind' | 'value' | 'list' | 'note', string>>
+      {...props}
+      what="indicator"
+      about="Addresses, networks, domains, hashes, JA3 and JA4 fingerprints, in as many lists as you like."
+      fetchPage={async (query, signal) => {
+        const {
+          indicators,
+          lists: known,
+          ...rest
+        } = await ask('GET /api/watch/indicators', {
+          query: { ...query, limit: PAGE },
+          signal,
+        })
+        setLists(known)
+        return { entries: indicators, ...rest }
+      }}
+      idOf={({ id }) => id}
+      labelOf={({ value }) => value}
+      columns={[
+        { text: 'Value', isName: true, cell: ({ value }) => <Cut text={value} mono /> },
+        { text: 'Kind', cell: ({ kind }) => <Badge>{kind}</Badge> },
+        { text: 'List', cell: ({ list }) => <Link href={hrefWith('/watch', { list })}>{list}</Link> },
+        { text: 'Note', cell: ({ note }) => <Cut text={note} /> },
+      ]}
+      fields={[
+        { name: 'value', label: 'Value', input: { required: true, maxLength: 512 } },
+        { name: 'kind', label: 'Kind', choices: KINDS },
+        {
+          name: 'list',
+          label: 'List',
+          suggestions: lists.map(({ list }) => list),
+          input: { required: true, maxLength: 128 },
+        },
+        { name: 'note', label: 'Note', input: { maxLength: 1024 } },
+      ]}
+      draftOf={(row) => ({
+        ...{ value: row?.value ?? '', kind: row?.kind ?? 'domain' },
+        ...{ list: row?.list ?? lists[0]?.list ?? 'default', note: row?.note ?? '' },
+      })}
+      save={({ list, kind, value, note }, row) => {
+        const body = {
+          ...{ list: list.trim(), kind: kind as ListedIndicator['kind'] },
+          ...{ value: value.trim(), note: note.trim() },
+        }
+        return row === undefined
+          ? ask('PUT /api/watch/indicators', { body })
+          : ask('PUT /api/watch/indicators/:id', { params: { id: row.id }, body })
+      }}
+      remove={({ id }) => ask('DELETE /api/watch/indicators/:id', { params: { id } })}
+    >
+      {lists.length > 1 && (
         <ul className="chips">
-          {answer.lists.map(({ list, indicators }) => (
+          {lists.map(({ list, indicators }) => (
             <li key={list} className="chip">
               <Link href={hrefWith('/watch', { list })}>
                 {list} <span className="faint num">{formatCount(indicators)}</span>
@@ -552,335 +559,7 @@ function Indicators({ turn, changed, openImport }: ListProps) {
           ))}
         </ul>
       )}
-      {error && <Failed error={error} again={again} />}
-      {!answer && !error && <Skeleton lines={6} />}
-      {answer?.indicators.length === 0 && (
-        <NoEntries isChosen={settled !== ''} openImport={openImport} what="indicators">
-          Addresses, networks, domains, hashes, JA3 and JA4 fingerprints, in as many lists as you like.
-        </NoEntries>
-      )}
-      {answer && answer.indicators.length > 0 && (
-        <ScrollTable label="Indicators">
-          <thead>
-            <tr>
-              <th scope="col">Value</th>
-              <th scope="col">Kind</th>
-              <th scope="col">List</th>
-              <th scope="col">Note</th>
-              <th scope="col">
-                <span className="hidden">Change</span>
-              </th>
-            </tr>
-          </thead>
-          <tbody>
-            {answer.indicators.map((each) => (
-              <tr key={each.id}>
-                <th scope="row">
-                  <Cut text={each.value} mono />
-                </th>
-                <td>
-                  <Badge>{each.kind}</Badge>
-                </td>
-                <td>
-                  <Link href={hrefWith('/watch', { list: each.list })}>{each.list}</Link>
-                </td>
-                <td>
-                  <Cut text={each.note} />
-                </td>
-                <td className="row-tools">
-                  <Button
-                    look="quiet"
-                    icon="trash"
-                    aria-label={`Remove ${each.value}`}
-                    onClick={() => void remove(each.id)}
-                  />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </ScrollTable>
-      )}
-      {isAdding && (
-        <IndicatorDialog
-          lists={(answer?.lists ?? []).map(({ list }) => list)}
-          onClose={() => setAdding(false)}
-          put={(body) =>
-            ask('PUT /api/watch/indicators', { body }).then(() => {
-              setAdding(false)
-              changed()
-            })
-          }
-        />
-      )}
-    </>
-  )
-}
-
-function ScrollTable({ label, children }: { label: string; children: React.ReactNode }) {
-  return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by keyboard
-    <section className="table-wrap" tabIndex={0} aria-label={label}>
-      <table className="table">
-        <caption className="hidden">{label}</caption>
-        {children}
-      </table>
-    </section>
-  )
-}
-
-interface ToolsProps {
-  text: string
-  setText(text: string): void
-  total: number | undefined
-  what: string
-  add(): void
-}
-
-function Tools({ text, setText, total, what, add }: ToolsProps) {
-  return (
-    <div className="panel-tools">
-      <input
-        type="search"
-        aria-label={`Find ${what}s`}
-        placeholder={`Find ${what}s`}
-        data-search-field
-        value={text}
-        onChange={({ target }) => setText(target.value)}
-      />
-      {total !== undefined && <span className="faint num">{plural(total, what)}</span>}
-      <span className="grow" />
-      <Button icon="plus" onClick={add}>
-        Add
-      </Button>
-    </div>
-  )
-}
-
-function NoEntries({
-  isChosen,
-  openImport,
-  what,
-  children,
-}: {
-  isChosen: boolean
-  openImport(): void
-  what: string
-  children: string
-}) {
-  if (isChosen) return <Empty icon="watch" title={`No such ${what}`} />
-  return (
-    <Empty
-      icon="watch"
-      title={`There are no ${what} yet`}
-      actions={
-        <Button look="primary" onClick={openImport}>
-          Import a file
-        </Button>
-      }
-    >
-      {children}
-    </Empty>
-  )
-}
-
-interface FormProps {
-  title: string
-  onClose(): void
-  submit(): Promise<unknown>
-  children: React.ReactNode
-}
-
-function FormDialog({ title, onClose, submit, children }: FormProps) {
-  const [error, setError] = useState<string>()
-  const send = (event: FormEvent) => {
-    event.preventDefault()
-    submit().catch((reason: unknown) => setError(messageOf(reason)))
-  }
-  return (
-    <Dialog title={title} onClose={onClose}>
-      <form className="stack" onSubmit={send}>
-        {children}
-        {error && <Notice tone="bad">{error}</Notice>}
-        <div className="dialog-actions">
-          <Button onClick={onClose}>Cancel</Button>
-          <Button look="primary" type="submit">
-            Save
-          </Button>
-        </div>
-      </form>
-    </Dialog>
-  )
-}
-
-function EmployeeDialog({
-  employee,
-  put,
-  onClose,
-}: {
-  employee: Employee | undefined
-  put(body: Employee): Promise<unknown>
-  onClose(): void
-}) {
-  const [key, setKey] = useState(employee?.key ?? '')
-  const [name, setName] = useState(employee?.name ?? '')
-  const [watched, setWatched] = useState(employee?.watched ?? true)
-  return (
-    <FormDialog
-      title={employee ? `Change ${employee.name || employee.key}` : 'Add an employee'}
-      onClose={onClose}
-      submit={() => put({ key: key.trim(), name: name.trim(), watched })}
-    >
-      <Field label="Key">
-        {(id) => (
-          <input
-            id={id}
-            required
-            maxLength={256}
-            disabled={employee !== undefined}
-            value={key}
-            onChange={({ target }) => setKey(target.value)}
-          />
-        )}
-      </Field>
-      <Field label="Name">
-        {(id) => <input id={id} maxLength={512} value={name} onChange={({ target }) => setName(target.value)} />}
-      </Field>
-      <label className="switch">
-        <input
-          type="checkbox"
-          role="switch"
-          checked={watched}
-          aria-checked={watched}
-          onChange={({ target }) => setWatched(target.checked)}
-        />
-        <span>Watched</span>
-      </label>
-    </FormDialog>
-  )
-}
-
-function ComputerDialog({
-  put,
-  onClose,
-}: {
-  put(body: Partial<Computer> & Pick<Computer, 'compId' | 'employee'>): Promise<unknown>
-  onClose(): void
-}) {
-  const [fields, setFields] = useState({
-    compId: '',
-    employee: '',
-    mac: '',
-    ip: '',
-    hostname: '',
-    validFrom: '',
-    validTo: '',
-  })
-  const field = (name: keyof typeof fields, label: string, more: React.ComponentProps<'input'> = {}) => (
-    <Field label={label}>
-      {(id) => (
-        <input
-          id={id}
-          value={fields[name]}
-          spellCheck={false}
-          onChange={({ target }) => setFields({ ...fields, [name]: target.value })}
-          {...more}
-        />
-      )}
-    </Field>
-  )
-  const orNull = (text: string) => (text.trim() === '' ? null : text.trim())
-  const time = (text: string) => (text === '' ? null : new Date(`${text}Z`).toISOString())
-  const submit = () =>
-    put({
-      compId: fields.compId.trim(),
-      employee: fields.employee.trim(),
-      mac: orNull(fields.mac),
-      ip: orNull(fields.ip),
-      hostname: orNull(fields.hostname),
-      validFrom: time(fields.validFrom),
-      validTo: time(fields.validTo),
-    })
-  return (
-    <FormDialog title="Add a computer" onClose={onClose} submit={submit}>
-      <div className="form-grid">
-        {field('compId', 'Computer', { required: true })}
-        {field('employee', "Employee's key", { required: true })}
-        {field('mac', 'MAC', { placeholder: 'e0:a1:d7:00:00:00', pattern: '[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}' })}
-        {field('ip', 'Address')}
-        {field('hostname', 'Host name')}
-        <span />
-        {field('validFrom', 'Valid from (UTC)', { type: 'datetime-local' })}
-        {field('validTo', 'Valid until (UTC)', { type: 'datetime-local' })}
-      </div>
-    </FormDialog>
-  )
-}
-
-const KINDS = ['ip', 'cidr', 'domain', 'hash', 'ja3', 'ja4', 'mac'] as const
-
-function IndicatorDialog({
-  lists,
-  put,
-  onClose,
-}: {
-  lists: readonly string[]
-  put(body: Indicator): Promise<unknown>
-  onClose(): void
-}) {
-  const [list, setList] = useState(lists[0] ?? 'default')
-  const [kind, setKind] = useState<Indicator['kind']>('domain')
-  const [value, setValue] = useState('')
-  const [note, setNote] = useState('')
-  return (
-    <FormDialog
-      title="Add an indicator"
-      onClose={onClose}
-      submit={() => put({ list: list.trim(), kind, value: value.trim(), note: note.trim() })}
-    >
-      <Field label="Kind">
-        {(id) => (
-          <select id={id} value={kind} onChange={({ target }) => setKind(target.value as Indicator['kind'])}>
-            {KINDS.map((each) => (
-              <option key={each}>{each}</option>
-            ))}
-          </select>
-        )}
-      </Field>
-      <Field label="Value">
-        {(id) => (
-          <input
-            id={id}
-            required
-            maxLength={512}
-            spellCheck={false}
-            value={value}
-            onChange={({ target }) => setValue(target.value)}
-          />
-        )}
-      </Field>
-      <Field label="List">
-        {(id) => (
-          <>
-            <input
-              id={id}
-              list={`${id}-lists`}
-              required
-              maxLength={128}
-              value={list}
-              onChange={({ target }) => setList(target.value)}
-            />
-            <datalist id={`${id}-lists`}>
-              {lists.map((each) => (
-                <option key={each} value={each} />
-              ))}
-            </datalist>
-          </>
-        )}
-      </Field>
-      <Field label="Note">
-        {(id) => <input id={id} maxLength={1024} value={note} onChange={({ target }) => setNote(target.value)} />}
-      </Field>
-    </FormDialog>
+    </ListEditor>
   )
 }
 

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { applyWatchRecord, importWatchList, type WatchTable } from '../../../src/watch/import.ts'
+import { applyWatchRecord, importWatchList, type WatchTable, watchRecordOf } from '../../../src/watch/import.ts'
 import { testBench } from '../../support/pipeline.ts'
 
 const SHARED = join(import.meta.dirname, '../../../../shared/reference/watchlist')
@@ -68,13 +68,24 @@ describe('a watch list in a file', () => {
     expect(ledger.watch.indicators().map(({ kind }) => kind)).toEqual(['cidr', 'ip', 'domain', 'hash', 'mac', 'ja4'])
   })
 
-  it('follows a topic: a value adds or changes, none removes', () => {
+  it('follows a topic: the next record of a key takes the place of the last, none takes the row away', () => {
     const { ledger } = testBench()
-    applyWatchRecord(ledger, 'employees', '1', { key: '1', name: 'A', watch_flag: 'YES' })
-    const { version } = ledger.watch
-    const before = version()
-    applyWatchRecord(ledger, 'employees', '1', null)
-    expect(ledger.watch.employees()).toEqual([])
-    expect(version()).toBeGreaterThan(before)
+    const { watch } = ledger
+    const apply = (list: 'employees' | 'computers', key: string, value: string | null) =>
+      applyWatchRecord(ledger, watchRecordOf(list, key, value === null ? null : Buffer.from(value)))
+    apply('employees', '1', '{"name":"A","watch_flag":"YES"}')
+    apply('computers', '1', '{"comp_id":9,"empkey":"1","macaddr":"e0:a1:d7:18:c2:72"}')
+    const before = watch.version()
+    apply('computers', '1', '{"comp_id":9,"empkey":"1","macaddr":"e0-a1-d7-18-c2-73"}')
+    expect(watch.version()).toBeGreaterThan(before)
+    expect(watch.computers().map(({ mac }) => mac)).toEqual(['e0:a1:d7:18:c2:73'])
+    apply('computers', '2', '{"comp_id":9,"empkey":"1","macaddr":"e0:a1:d7:18:c2:73"}')
+    apply('computers', '1', null)
+    expect(watch.computers()).toHaveLength(1)
+    apply('computers', '2', null)
+    apply('employees', '1', null)
+    expect([watch.employees(), watch.computers()]).toEqual([[], []])
+    for (const wrong of ['[]', '7', '{', '{"name":"A","watch_flag":"MAYBE"}'])
+      expect(() => apply('employees', '1', wrong), wrong).toThrow()
   })
 })

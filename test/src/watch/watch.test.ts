@@ -1,3 +1,5 @@
+import { copyFileSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sample } from '../../fixtures/variants.ts'
 import { type ApiHome, openApiHome } from '../../support/api.ts'
@@ -118,5 +120,18 @@ describe('watch lists', () => {
     )
     await rescan()
     expect(await query('select count(*) from conn where watch_employee is not null')).toEqual([[0]])
+  })
+
+  it('leave alone what another host has put into a dataset that is shared', async () => {
+    const { ledger, layout } = home.parts
+    const own = ledger.commits.published().find(({ logType }) => logType === 'conn')?.path as string
+    const foreign = join(layout.dataDir, dirname(own), 'events_conn_of-another-host-0-1.parquet')
+    copyFileSync(join(layout.dataDir, own), foreign)
+    const before = readFileSync(foreign)
+    await put('computers', 'comp_id,empkey,ip\n14,2,192.168.7.20\n')
+    expect((await rescan()).rewritten).toBeGreaterThan(0)
+    expect(readFileSync(foreign).equals(before)).toBe(true)
+    expect(readFileSync(join(layout.dataDir, own)).equals(before)).toBe(false)
+    expect((await rescan()).rewritten).toBe(0)
   })
 })

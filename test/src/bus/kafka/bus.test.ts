@@ -4,8 +4,6 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { openKafkaBus } from '../../../../src/bus/kafka/bus.ts'
 import { clientOptions } from '../../../../src/bus/kafka/client.ts'
 import { openCluster } from '../../../../src/bus/kafka/cluster.ts'
-import { fetchCommitted, offsetAt } from '../../../../src/bus/kafka/fetch.ts'
-import { type RawRecord, readRecords } from '../../../../src/bus/kafka/records.ts'
 import { createProducer, fence } from '../../../../src/bus/kafka/transaction.ts'
 import type { Batch } from '../../../../stages/hand-offs.ts'
 import { completionOf } from '../../../../stages/runner.ts'
@@ -25,6 +23,7 @@ import {
   never,
 } from '../../../contracts/bus.ts'
 import { startProxy } from '../../../support/kafka/proxy.ts'
+import { recordsIn } from '../../../support/kafka/topic.ts'
 import { brokerForTests, skipReason, startBroker, uniquePrefix } from '../../../support/kafka.ts'
 import { recordingLog, testLayout, until } from '../../../support/pipeline.ts'
 import { busOf, namesWith } from './settings.ts'
@@ -204,7 +203,7 @@ describe.skipIf(why)(`events on a bus${why}`, () => {
     await handOn(host, [{ ...jobFor('distribute', captureId), captureId }])
     const [job] = (await claimed(host, 'distribute')) as [Job]
     await complete(host, job, { handOffs: batches })
-    const records = await recordsIn(world, world.config.topicsRaw[0] as string)
+    const records = await recordsIn(world.config, world.config.topicsRaw[0] as string)
     expect(records).toHaveLength(30)
     for (const flow of flows) {
       const own = records.filter(({ value }) => String(value).includes(flow))
@@ -303,25 +302,6 @@ describe.skipIf(why)(`a batch of live events${why}`, () => {
     expect(host.bus.claim({ stage: 'upload', leaseMs: 1000 })).toEqual([])
   })
 })
-
-async function recordsIn({ config }: World, topic: string): Promise<(RawRecord & { partition: number })[]> {
-  const cluster = openCluster(clientOptions(config))
-  const found: (RawRecord & { partition: number })[] = []
-  const { partitions } = (await cluster.topics([topic])).get(topic) as { partitions: { leader: number }[] }
-  for (const [partition, { leader }] of partitions.entries()) {
-    const end = await offsetAt(cluster, topic, partition, 'latest')
-    for (let offset = 0; offset < end; ) {
-      const at = [{ topic, partition, offset }]
-      const [answer] = await fetchCommitted(cluster, leader, at, { maxWaitMs: 500, maxBytes: 2 ** 20 })
-      if (answer === undefined || answer.error !== 0) throw new Error(`${topic} cannot be read`)
-      offset = readRecords(answer.records, { from: offset, aborted: answer.aborted }, (record) =>
-        found.push({ ...record, partition }),
-      )
-    }
-  }
-  await cluster.close()
-  return found
-}
 
 describe.skipIf(whyOwn)(`a commit whose answer is lost${whyOwn}`, () => {
   const END_TXN = 26

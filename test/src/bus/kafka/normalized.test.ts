@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, it } from 'vitest'
 import { createNormalizedMessages, type NormalizedMessage } from '../../../../src/bus/kafka/normalized.ts'
+import { createEventFlags } from '../../../../stages/event-flags.ts'
 import type { EventChunk } from '../../../../stages/ports.ts'
 import { createNormalizer } from '../../../../stages/upload/normalize.ts'
 import { defaultRules } from '../../../../stages/upload/rules.ts'
@@ -24,7 +25,12 @@ const sendAll = createNormalizedMessages({ rules, localNetworks: LOCAL_NETWORKS 
 async function messagesOf(chunks: readonly EventChunk[], accounts?: { rows: number }[]): Promise<NormalizedMessage[]> {
   const messages: NormalizedMessage[] = []
   const result = { chunks: accounts ?? chunks.map(({ lines }) => ({ rows: lines })) } as never
-  const count = await sendAll({ chunks, result, ingestTimeMs: INGEST_MS }, async (some) => void messages.push(...some))
+  const count = await sendAll(
+    { chunks, result, ingestTimeMs: INGEST_MS },
+    {
+      normalized: async (some) => void messages.push(...some),
+    },
+  )
   expect(messages).toHaveLength(count)
   return messages
 }
@@ -203,11 +209,13 @@ describe('sending', () => {
     let busy = 0
     await sendAll(
       { chunks: [chunk], result: { chunks: [{ rows: 20_000 }] } as never, ingestTimeMs: INGEST_MS },
-      async (some) => {
-        expect(++busy).toBe(1)
-        parts.push(some)
-        await new Promise((resolve) => setImmediate(resolve))
-        busy--
+      {
+        async normalized(some) {
+          expect(++busy).toBe(1)
+          parts.push(some)
+          await new Promise((resolve) => setImmediate(resolve))
+          busy--
+        },
       },
     )
     expect(parts.length).toBeGreaterThan(5)
@@ -217,6 +225,48 @@ describe('sending', () => {
       parts.flat(),
       lines.map((line) => ['dns', line] as const),
     )
+  })
+
+  it.each([
+    ['that follow one another', undefined],
+    ['that bear their numbers', 'explicit' as const],
+  ])('has the flags of watched events, and tells these once more, for lines %s', async (_, numbering) => {
+    const plain = [
+      '{"ts":1,"uid":"Ca","query":"a"}',
+      'no record',
+      '{"ts":2,"qu\\u0065ry":"b"}',
+      '{}',
+      '{"ts":3,"query":"c"}',
+    ]
+    const lines = numbering ? plain.map((line, n) => line.replace('{', `{"#":${n}${line === '{}' ? '' : ','}`)) : plain
+    const chunk = { ...(await chunkOf(await scratchDir(), 'dns', lines)), ...(numbering && { numbering }) }
+    const flags = createEventFlags()
+    const ann = { watch_employee: ['7'], watch_list: ['employees'], watch_reason: ['ip 10.0.0.1 (src_ip)'] }
+    const bad = { watch_employee: null, watch_list: ['bad'], watch_reason: ['domain b (query b)'] }
+    flags.add(`${CAPTURE.slice(0, 24)}-dns-0`, ann)
+    flags.add(`${CAPTURE.slice(0, 24)}-dns-2`, bad)
+    flags.add(`${CAPTURE.slice(0, 24)}-dns-3`, ann)
+    const told: Record<'normalized' | 'watched', { key: string; text: string }[]> = { normalized: [], watched: [] }
+    const into = (name: keyof typeof told) => async (some: NormalizedMessage[]) =>
+      void told[name].push(...some.map(({ key, value }) => ({ key: String(key), text: String(value) })))
+    const request = { chunks: [chunk], result: { chunks: [{ rows: 4 }], flags } as never, ingestTimeMs: INGEST_MS }
+    const to = { watched: into('watched'), nameOf: (key: string) => (key === '7' ? 'Ann' : undefined) }
+    expect(await sendAll(request, { ...to, normalized: into('normalized') })).toBe(4)
+    const enriched = told.normalized.map(({ text }) => JSON.parse(text).enriched)
+    const { watch_employee: __, ...badSaid } = bad
+    expect(enriched).toMatchObject([ann, badSaid, ann, {}])
+    expect(enriched.map((each) => 'watch_employee' in each)).toEqual([true, false, true, false])
+    expect(told.watched.map(({ text }) => JSON.parse(text))).toEqual(
+      [0, 1, 2].map((n) => ({
+        event_id: `${CAPTURE.slice(0, 24)}-dns-${[0, 2, 3][n]}`,
+        employees: n === 1 ? [] : [{ key: '7', name: 'Ann' }],
+        ...JSON.parse(told.normalized[n]?.text as string),
+      })),
+    )
+    expect(told.watched.map(({ key }) => key)).toEqual(told.normalized.slice(0, 3).map(({ key }) => key))
+    const all = told.watched.splice(0)
+    await sendAll(request, to)
+    expect(told.watched).toEqual(all)
   })
 
   it('is an error when the sink made more or fewer rows of a chunk', async () => {

@@ -19,6 +19,9 @@ export function namesWith(prefix: string): Record<string, string> {
     KAFKA_TOPIC_RAW: `${prefix}zeek-raw`,
     KAFKA_TOPIC_NORMALIZED: `${prefix}zeek-normalized`,
     KAFKA_TOPIC_DEAD_LETTER: `${prefix}zeek-dead-letter`,
+    KAFKA_TOPIC_EMPLOYEES: `${prefix}employees`,
+    KAFKA_TOPIC_COMPUTERS: `${prefix}computers`,
+    KAFKA_TOPIC_WATCHED: `${prefix}watched-traffic`,
     KAFKA_GROUP_ID: `${prefix}group`,
   }
 }

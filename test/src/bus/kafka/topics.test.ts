@@ -72,12 +72,21 @@ describe('the topics of the pipeline', () => {
       ['zeek-dns', 6, 'delete', day],
       ['zeek-normalized', 6, 'delete', day],
       ['zeek-dead-letter', 6, 'delete', day],
+      ['employees', 1, 'compact', undefined],
+      ['computers', 1, 'compact', undefined],
+      ['watched-traffic', 6, 'delete', day],
     ])
   })
 
   it('are without the normalized events where these are not published', () => {
     const roles = topicsOf(busOf('a:1', { KAFKA_NORMALIZED: 'no' })).map(({ role }) => role)
     expect(roles).not.toContain('normalized')
+  })
+
+  it('are without those of the watch lists where these are not followed', () => {
+    const roles = topicsOf(busOf('a:1', { KAFKA_WATCH: 'no' })).map(({ role }) => role)
+    expect(roles).not.toContain('watched')
+    expect(roles).not.toContain('watch list')
   })
 })
 
@@ -88,7 +97,7 @@ describe.skipIf(why)(`topics on a broker${why}`, () => {
     expect(await ensureAll(bus)).toEqual({ created: names, warnings: [] })
     expect(await ensureAll(bus)).toEqual({ created: [], warnings: [] })
     const { topics } = await withAdmin(bus, (admin) => admin.metadata({ topics: [...names] }))
-    expect(names.map((name) => topics.get(name)?.partitionsCount)).toEqual([3, 3, 3, 1, 3, 3, 3])
+    expect(names.map((name) => topics.get(name)?.partitionsCount)).toEqual([3, 3, 3, 1, 3, 3, 3, 1, 1, 3])
     expect(await configsOf(bus, `${bus.topicPrefix}ledger`)).toMatchObject({ 'cleanup.policy': 'compact' })
     expect(await configsOf(bus, `${bus.topicPrefix}split`)).toMatchObject({ 'retention.ms': '-1' })
     expect(await configsOf(bus, bus.topicsRaw[0] as string)).toMatchObject({
@@ -117,12 +126,19 @@ describe.skipIf(why)(`topics on a broker${why}`, () => {
     expect(await configsOf(bus, bus.topicsRaw[0] as string)).toMatchObject({ 'retention.ms': '60000' })
   })
 
+  it('of watch lists may have a retention, which is warned of', async () => {
+    const bus = await busWith()
+    await make(bus, bus.watch?.employees as string, 2, { 'cleanup.policy': 'delete' })
+    const { warnings } = await ensureAll(bus)
+    expect(warnings).toEqual([expect.stringContaining('entries that are older than its retention are forgotten')])
+  })
+
   it('that are missing are told all together, with the commands that create them, where none may be created', async () => {
     const bus = await busWith({ KAFKA_CREATE_TOPICS: 'false', KAFKA_REPLICATION: '3' })
     await make(bus, bus.topicDeadLetter, 1)
     const { error, problems } = await refusalOf(bus)
     expect(error).toMatchObject({ code: 'bus_refused', retryable: false })
-    expect(problems).toHaveLength(6)
+    expect(problems).toHaveLength(9)
     const server = `kafka-topics.sh --bootstrap-server ${bus.brokers[0]}`
     const ledger = `${bus.topicPrefix}ledger`
     expect(problems).toContain(
@@ -167,7 +183,7 @@ describe.skipIf(why)(`topics on a broker${why}`, () => {
   it('that the broker does not create are told with its own reason', async () => {
     const bus = await busWith({ KAFKA_REPLICATION: '99' })
     const { problems } = await refusalOf(bus)
-    expect(problems).toHaveLength(7)
+    expect(problems).toHaveLength(10)
     expect(problems[0]).toMatch(/is missing and cannot be created \(.*INVALID_REPLICATION_FACTOR.*\): kafka-topics\.sh/)
   })
 
@@ -227,7 +243,7 @@ describe.skipIf(whyOwn)(`topics that others are the masters of${whyOwn}`, () => 
     await ensureAll(master)
     for (const operation of [AclOperations.READ, AclOperations.WRITE])
       await rule(master, { operation, resourceName: master.topicPrefix })
-    await expect.poll(async () => (await ensureAll(other)).warnings.length, { timeout: 10_000 }).toBe(7)
+    await expect.poll(async () => (await ensureAll(other)).warnings.length, { timeout: 10_000 }).toBe(10)
     const { created, warnings } = await ensureAll(other)
     expect(created).toEqual([])
     expect(warnings[0]).toMatch(/cannot be checked: this user may not see them \(DescribeConfigs\)$/)
@@ -241,7 +257,7 @@ describe.skipIf(whyNone)(`topics on a broker that is killed${whyNone}`, () => {
     await using broker = await startBroker()
     const bus = busOf(broker.bootstrap, namesWith(uniquePrefix()))
     const { created } = await ensureAll(bus)
-    expect(created).toHaveLength(7)
+    expect(created).toHaveLength(10)
     await broker.kill()
     await expect(ensureAll(bus)).rejects.toMatchObject({ code: 'bus_unavailable', retryable: true })
     await broker.restart()

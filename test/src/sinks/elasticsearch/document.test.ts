@@ -3,6 +3,7 @@ import { openDocuments } from '../../../../src/sinks/elasticsearch/document.ts'
 import { rules as functions } from '../../../../src/sinks/elasticsearch/mapping/rules.ts'
 import { kindOfTarget, knownLogTypes, mapping, planOf } from '../../../../src/sinks/elasticsearch/mapping/table.ts'
 import { templatesOf } from '../../../../src/sinks/elasticsearch/templates.ts'
+import type { Flags } from '../../../../stages/event-flags.ts'
 import { loadRules, type Rules } from '../../../../stages/upload/rules.ts'
 
 let rules: Rules
@@ -29,8 +30,8 @@ const FLOW = {
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a document, looked at
-function documentOf(logType: string, record: Record<string, unknown>): any {
-  return JSON.parse(documents.of(logType)({ ...FLOW, ...record }, ORIGIN).text)
+function documentOf(logType: string, record: Record<string, unknown>, flags?: Flags): any {
+  return JSON.parse(documents.of(logType)({ ...FLOW, ...record }, { ...ORIGIN, flags }).text)
 }
 
 describe('documents', () => {
@@ -279,12 +280,16 @@ describe('documents', () => {
       rule: { name: 'Scan::Port_Scan', description: 'many ports' },
       source: { ip: '10.0.0.9' },
     })
-    expect(documentOf('dns', { watch_list: 'staff', watch_employee: 'Tom Jones', watch_reason: 'mac' })).toMatchObject({
-      labels: { watchlist: 'staff', watch_employee: 'Tom Jones' },
-      rule: { ruleset: 'staff', name: 'mac' },
+    const flags = { watch_employee: ['100'], watch_list: ['employees', 'bad'], watch_reason: ['mac', 'ip'] }
+    expect(documentOf('dns', {}, flags)).toMatchObject({
+      labels: { watchlist: ['employees', 'bad'], watch_employee: ['100'] },
+      rule: { ruleset: ['employees', 'bad'], name: ['mac', 'ip'] },
       tags: ['watchlist'],
-      related: { user: ['Tom Jones'] },
+      related: { user: ['100'] },
     })
+    const forged = documentOf('dns', { watch_list: 'staff', watch_employee: ['100'] })
+    expect([forged.tags, forged.labels.watchlist, forged.related?.user]).toEqual([undefined, undefined, undefined])
+    expect(forged.zeek.extra).toEqual({ watch_list: 'staff', watch_employee: '["100"]' })
   })
 
   it('keep values that do not fit and fields that nobody knows, where they can hurt nothing', () => {
