@@ -120,6 +120,18 @@ export function makeProgram(does: Does): Command {
     .command('reprocess <capture>')
     .description('remove its rows and convert it again')
     .action(does(async (capture: string) => (await import('./change-commands.ts')).reprocess(capture)))
+  program
+    .command('backup <target>')
+    .description('copy the ledger, while it is in use, to a file or into a folder')
+    .action(does(async (target: string) => (await import('./ledger-commands.ts')).backup(target)))
+  program
+    .command('restore <file>')
+    .description('put a backup in the place of the ledger, and bring it in line with the dataset and the captures')
+    .action(does(async (file: string) => (await import('./ledger-commands.ts')).restore(file)))
+  program
+    .command('rebuild')
+    .description('make a damaged or lost ledger anew of the dataset and the captures')
+    .action(does(async () => (await import('./ledger-commands.ts')).rebuildLedger()))
   addWatchlist(program, does)
   addAccounts(program, does)
   program
