@@ -121,6 +121,12 @@ export function makeProgram(does: Does): Command {
     .description('remove its rows and convert it again')
     .action(does(async (capture: string) => (await import('./change-commands.ts')).reprocess(capture)))
   program
+    .command('doctor')
+    .description('say what is wrong with this host, and what to do about it; changes nothing')
+    .option('--deep', 'read every file of the dataset, and count its rows against the receipts', false)
+    .addOption(json())
+    .action(does(async (options: { deep: boolean; json: boolean }) => (await import('./doctor.ts')).doctor(options)))
+  program
     .command('backup <target>')
     .description('copy the ledger, while it is in use, to a file or into a folder')
     .action(does(async (target: string) => (await import('./ledger-commands.ts')).backup(target)))

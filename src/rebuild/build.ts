@@ -31,6 +31,7 @@ export function buildLedger(input: BuildInput): Record<string, number> {
     ledger.transaction(() => {
       addCommits(ledger, input)
       const sources = sourcesIn(evidence.dataset)
+      addRemoved(ledger, input)
       for (const verdict of verdicts) addCapture(ledger, verdict, { ...evidence, sources }, input.layout)
     })
   }
@@ -68,6 +69,19 @@ function addCommits(ledger: Ledger, { layout, evidence }: BuildInput): void {
     add(path, { logType, rows, bytes }, counts)
   }
   for (const { path, counts } of quarantine.files) add(path, { rows: 0, bytes: 0 }, counts)
+}
+
+/** Rows that are past their time were loaded once: the receipts of whole captures count them. */
+function addRemoved(ledger: Ledger, { evidence, verdicts }: BuildInput): void {
+  const whole = verdicts.filter(({ outcome }) => outcome === 'whole')
+  const counts = whole.flatMap(({ captureId }) =>
+    Object.entries(evidence.former.get(captureId)?.removed ?? {}).map(
+      ([logType, rows]): CommitCount => ({ captureId, logType, rows, quarantined: 0, reasons: {} }),
+    ),
+  )
+  if (counts.length === 0) return
+  ledger.commits.add({ id: 'rebuilt-removed', files: [], counts })
+  ledger.commits.markPublished('rebuilt-removed')
 }
 
 type Known = Evidence & { sources: ReadonlyMap<string, string> }

@@ -111,7 +111,7 @@ function checkAlone({ bus }: RebuildOptions['config']): void {
   if (bus.kind === 'embedded') return
   throw new PipelineError(
     'usage',
-    'with BUS=kafka the ledgers of all hosts follow one another, and one alone cannot be restored or rebuilt; see "Ledgers" in docs/kafka.md',
+    'with BUS=kafka the ledgers of all hosts follow one another, and one alone cannot be restored or rebuilt; docs/kafka.md',
   )
 }
 

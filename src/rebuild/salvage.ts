@@ -25,7 +25,11 @@ export type FormerCapture = Pick<
   | 'packets'
   | 'warnings'
   | 'acceptedAt'
-> & { records: Record<string, number> }
+> & {
+  records: Record<string, number>
+  /** Rows that are not in the dataset any more because they are past their time, by log type. */
+  removed: Record<string, number>
+}
 
 export interface Salvage extends Disposable {
   captures: Map<string, FormerCapture>
@@ -35,11 +39,9 @@ export interface Salvage extends Disposable {
   copyTo(target: Database): Record<string, number>
 }
 
-/** Made anew from the dataset, the captures and the folders, or worth nothing after that. */
-const NOT_COPIED = new Set([
-  ...['captures', 'records', 'jobs', 'artifacts', 'commits', 'commit_files', 'commit_counts'],
-  ...['prepared', 'published_chunks', 'bus_positions', 'locks'],
-])
+/** What neither the dataset nor the captures tell. All else is made anew of these, or worth nothing after that. */
+const KEPT =
+  /^(identity|arrivals|sink_counts|sink_indices|sink_receipts|watch_.+|accounts|audit|saved_queries|query_history|removed_rows)$/
 
 /** Undefined, with why, where nothing can be read of it. */
 export function openSalvage(path: string): Salvage | { problem: string } {
@@ -58,10 +60,9 @@ export function openSalvage(path: string): Salvage | { problem: string } {
     if (problem !== undefined) problems.push(`${table}: ${rows.length} rows could be read (${problem})`)
     return rows
   }
+  const ifThere = (table: string) => (tables.includes(table) ? rowsOf(table) : [])
   return {
-    captures: tables.includes('captures')
-      ? capturesFrom(rowsOf('captures'), tables.includes('records') ? rowsOf('records') : [])
-      : new Map(),
+    captures: capturesFrom(ifThere('captures'), ifThere('records'), ifThere('removed_rows')),
     problems,
     copyTo: (target) => copyTables(tables, rowsOf, target, problems),
     [Symbol.dispose]: () => void db.close(),
@@ -110,16 +111,22 @@ function keysOf(db: Database, table: string): string[] {
     .map(({ name }) => `"${name}"`)
 }
 
-function capturesFrom(captures: readonly Row[], records: readonly Row[]): Map<string, FormerCapture> {
+function capturesFrom(
+  captures: readonly Row[],
+  records: readonly Row[],
+  removed: readonly Row[],
+): Map<string, FormerCapture> {
   const found = new Map<string, FormerCapture>()
   for (const row of captures) {
     const capture = captureFrom(row)
     if (capture !== undefined) found.set(capture.id, capture)
   }
-  for (const { capture_id: id, log_type: logType, records: n } of records) {
+  const note = (id: unknown, logType: unknown, n: unknown, what: 'records' | 'removed') => {
     const capture = found.get(String(id))
-    if (capture !== undefined && Number.isSafeInteger(n)) capture.records[String(logType)] = Number(n)
+    if (capture !== undefined && Number.isSafeInteger(n)) capture[what][String(logType)] = Number(n)
   }
+  for (const { capture_id: id, log_type: logType, records: n } of records) note(id, logType, n, 'records')
+  for (const { capture_id: id, log_type: logType, rows: n } of removed) note(id, logType, n, 'removed')
   return found
 }
 
@@ -130,7 +137,7 @@ function captureFrom(row: Row): FormerCapture | undefined {
     if (!/^[0-9a-f]{64}$/.test(String(id)) || (format !== 'pcap' && format !== 'pcapng')) return undefined
     return {
       ...{ id: String(id), name: String(name), source: String(source), format, bytes: Number(bytes) },
-      ...{ state: state as CaptureState, records: {}, acceptedAt: Number(row.accepted_at) },
+      ...{ state: state as CaptureState, records: {}, removed: {}, acceptedAt: Number(row.accepted_at) },
       ...{ engine: engine as string | null, engineVersion: engineVersion as string | null },
       packets: row.packets === null ? null : JSON.parse(String(row.packets)),
       warnings: JSON.parse(String(row.warnings)),
@@ -149,7 +156,7 @@ function copyTables(
   const copied: Record<string, number> = {}
   const known = new Set(tablesOf(target))
   for (const table of tables) {
-    if (!known.has(table) || NOT_COPIED.has(table)) continue
+    if (!known.has(table) || !KEPT.test(table)) continue
     const rows = rowsOf(table)
     // One that the migrations have filled already: which ledger it is, how far the lists have changed.
     if (rows.length > 0) target.exec(`DELETE FROM "${table}"`)

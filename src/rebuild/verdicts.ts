@@ -76,7 +76,7 @@ function verdictOf(captureId: string, found: Found, { quarantine, captures, form
   if (before !== undefined && isBeingRemoved(before.state) && isLeft) return { captureId, outcome: 'removal' }
   if (!isLeft) return undefined
   const account = captures.accounts.get(captureId) ?? accountOf(before)
-  const why = account === undefined ? NO_ACCOUNT : missingIn(captureId, account, found, quarantine)
+  const why = account === undefined ? NO_ACCOUNT : missingIn(captureId, account, found, quarantine, before?.removed)
   if (why === undefined) return { captureId, outcome: 'whole', account }
   if (stored === undefined) return { captureId, outcome: 'unproven', account, why }
   if (stored.isEmpty && !hasRows) return { captureId, outcome: 'empty' }
@@ -97,6 +97,7 @@ function missingIn(
   { records }: Account,
   { logs, lines: keys }: Found,
   { ordinals }: QuarantineEvidence,
+  removed: Record<string, number> = {},
 ): string | undefined {
   const found = new Map(logs.map((log) => [log.logType, log]))
   const inQuarantine = keys.map((key) => key.slice(captureId.length + 1))
@@ -107,8 +108,9 @@ function missingIn(
     const lines = ordinals.get(logKey({ captureId, logType })) ?? new Set()
     if (ids < rows) return `${logType}: ${rows - ids} events are there twice`
     if (strange > 0) return `${logType}: ${strange} rows are of no event of this capture`
-    if (rows + lines.size !== made)
-      return `${logType}: ${made} records were made of it, and there are ${rows} rows and ${lines.size} lines in quarantine`
+    const past = removed[logType] ?? 0
+    if (rows + lines.size + past !== made)
+      return `${logType}: ${made} records were made of it, and there are ${rows} rows and ${lines.size} lines in quarantine${past > 0 ? `, ${past} rows were removed by age` : ''}`
     if (Math.max(lastOrdinal, ...lines) >= made)
       return `${logType}: events are numbered beyond the ${made} that were made`
   }

@@ -42,7 +42,7 @@ export function removeLedger(home: Home): void {
 export function damageTables(path: string, tables: readonly string[]): void {
   const db = new BetterSqlite3(path)
   db.pragma('journal_mode = DELETE')
-  const { page_size: size } = db.pragma('page_size')[0 as never] as { page_size: number }
+  const size = db.pragma('page_size', { simple: true }) as number
   const pages = db
     .prepare(`SELECT pageno FROM dbstat WHERE name IN (${tables.map(() => '?').join(', ')})`)
     .pluck()
