@@ -133,6 +133,7 @@ describe('a ledger that is lost', () => {
     const [first] = readdirSync(captures).filter((name) => /\.pcap$/.test(name)) as [string]
     const id = first.slice(0, 64)
     await home.run('forget', id.slice(0, 16))
+    expect(readdirSync(captures).filter((name) => name.startsWith(id))).toEqual([])
     // As the monitor leaves it when it is killed between moving a file and recording it.
     copyFileSync(join(other.dataDir, 'captures', first), join(captures, first))
     removeLedger(home)
