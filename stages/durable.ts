@@ -1,8 +1,8 @@
 /** What the stages share about files: bytes that are on the disk before the ledger says so. */
 
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { copyFile, link, mkdir, open, readdir, rename } from 'node:fs/promises'
+import { copyFile, link, mkdir, open, readdir, readFile, rename, rm, unlink, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf } from '../state/errors.ts'
 
@@ -37,6 +37,32 @@ export async function linkOrCopy(from: string, to: string): Promise<void> {
   } catch (error) {
     if (errnoOf(error) === 'EEXIST') return
     await copyFile(from, to, constants.COPYFILE_FICLONE)
+  }
+}
+
+/** Moves a file, over file systems as well; what is gone already was moved by an earlier attempt. */
+export async function putAside(path: string | Buffer, target: string): Promise<void> {
+  try {
+    await rename(path, target)
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return
+    if (errnoOf(error) !== 'EXDEV') throw error
+    await copyFile(path, target)
+    await flush(target)
+    await unlink(path)
+  }
+}
+
+/** Does in a folder what is done with files there: writes, reads, renames and deletes one. Throws what it may not. */
+export async function probeFolder(dir: string): Promise<void> {
+  const probe = join(dir, `.probe-${randomUUID()}`)
+  try {
+    await writeFile(probe, 'probe')
+    if ((await readFile(probe, 'utf8')) !== 'probe') throw new Error('a file reads back as something else')
+    await rename(probe, `${probe}.renamed`)
+    await unlink(`${probe}.renamed`)
+  } finally {
+    for (const left of [probe, `${probe}.renamed`]) await rm(left, { force: true }).catch(() => undefined)
   }
 }
 

@@ -2,19 +2,23 @@
  * The SQLite file behind the ledger: opened, made durable, migrated.
  *
  * Several processes open it at once (WAL). `synchronous=FULL` is set by us, since a commit that a power cut
- * takes back would break every promise that stands on it, and the library's build defaults to NORMAL.
+ * takes back would break every promise that stands on it, and the library's build defaults to NORMAL. Before a
+ * migration a copy is kept, with which the version before can go on.
  */
 
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
+import { copyBefore, newestCopyFor } from './before-migration.ts'
 import { messageOf, PipelineError } from './errors.ts'
 import { migrations } from './migrations.ts'
+import { checkNotBeingReplaced } from './replacement.ts'
 
 export type Database = BetterSqlite3.Database
 
 export function openDatabase(path: string): Database {
   mkdirSync(dirname(path), { recursive: true })
+  checkNotBeingReplaced(path)
   try {
     const db = new BetterSqlite3(path, { timeout: 30_000 })
     db.pragma('journal_mode = WAL')
@@ -26,22 +30,34 @@ export function openDatabase(path: string): Database {
     if (error instanceof PipelineError) throw error
     throw new PipelineError(
       'ledger_damaged',
-      `the ledger ${path} cannot be opened (${messageOf(error)}); check its permissions and the disk, or restore a copy of it`,
+      `the ledger ${path} cannot be opened (${messageOf(error)}); check its permissions and the disk; \`doctor\` says more, \`restore\` puts a backup in its place, \`rebuild\` makes it anew`,
       { cause: error },
     )
   }
 }
 
 function migrate(db: Database, path: string): void {
+  const before = versionOf(db)
+  if (before > migrations.length) throw tooNew(path, before)
+  if (before > 0 && before < migrations.length) copyBefore(db, path, before, migrations.length)
   db.transaction(() => {
-    const version = db.pragma('user_version', { simple: true }) as number
-    if (version > migrations.length) {
-      throw new PipelineError(
-        'ledger_damaged',
-        `the ledger ${path} was written by a newer version (schema ${version}, this version knows ${migrations.length}); start that version instead`,
-      )
-    }
+    // Another process may have been faster.
+    const version = versionOf(db)
+    if (version > migrations.length) throw tooNew(path, version)
     for (const step of migrations.slice(version)) db.exec(step)
     if (version < migrations.length) db.pragma(`user_version = ${migrations.length}`)
   }).immediate()
+}
+
+export function versionOf(db: Database): number {
+  return db.pragma('user_version', { simple: true }) as number
+}
+
+function tooNew(path: string, version: number): PipelineError {
+  const copy = newestCopyFor(path, migrations.length)
+  const back = copy === undefined ? '' : `, or go back with \`restore ${copy}\`, which converts again what came since`
+  return new PipelineError(
+    'ledger_damaged',
+    `the ledger ${path} was written by a newer version (schema ${version}, this version knows ${migrations.length}); start that version instead${back}`,
+  )
 }

@@ -22,15 +22,19 @@ export interface ContextOptions {
   stateless?: boolean
 }
 
-let configFile: string | undefined
+let chosenFile: string | undefined
 
 /** The file of `--config`: said once, before the command that is run. */
 export function useConfigFile(path: string | undefined): void {
-  configFile = path
+  chosenFile = path
+}
+
+export function configFile(): string | undefined {
+  return chosenFile
 }
 
 export function openContext({ console = 'none', stateless = false }: ContextOptions = {}): Context {
-  const config = loadConfig({ configFile })
+  const config = loadConfig({ configFile: chosenFile })
   const log = openLog(stateless ? { ...config.log, file: undefined } : config.log, { console })
   let parts: Parts | undefined
   return {

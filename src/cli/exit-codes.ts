@@ -9,4 +9,6 @@ export const EXIT = {
   unbalanced: 3,
   /** The query was refused or cannot be answered. */
   query: 4,
+  /** `doctor` found an error. */
+  unwell: 5,
 } as const

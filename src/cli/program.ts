@@ -125,6 +125,24 @@ export function makeProgram(does: Does): Command {
         (await import('./change-commands.ts')).reprocess(capture, options),
       ),
     )
+  program
+    .command('doctor')
+    .description('say what is wrong with this host, and what to do about it; changes nothing')
+    .option('--deep', 'read every file of the dataset, and count its rows against the receipts', false)
+    .addOption(json())
+    .action(does(async (options: { deep: boolean; json: boolean }) => (await import('./doctor.ts')).doctor(options)))
+  program
+    .command('backup <target>')
+    .description('copy the ledger, while it is in use, to a file or into a folder')
+    .action(does(async (target: string) => (await import('./ledger-commands.ts')).backup(target)))
+  program
+    .command('restore <file>')
+    .description('put a backup in the place of the ledger, and bring it in line with the dataset and the captures')
+    .action(does(async (file: string) => (await import('./ledger-commands.ts')).restore(file)))
+  program
+    .command('rebuild')
+    .description('make a damaged or lost ledger anew of the dataset and the captures')
+    .action(does(async () => (await import('./ledger-commands.ts')).rebuildLedger()))
   addWatchlist(program, does)
   addAccounts(program, does)
   program

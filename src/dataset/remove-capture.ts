@@ -10,6 +10,7 @@ import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Bus } from '../../stages/bus.ts'
 import { flush } from '../../stages/durable.ts'
+import { accountPath } from '../../state/account-file.ts'
 import type { CaptureRow } from '../../state/captures.ts'
 import type { CommitFile } from '../../state/commits.ts'
 import { PipelineError } from '../../state/errors.ts'
@@ -124,6 +125,7 @@ async function removeDeadLetters(id: string, { quarantine }: Layout): Promise<vo
 
 async function removeFiles(id: string, layout: Layout): Promise<void> {
   for (const format of ['pcap', 'pcapng', 'keys']) await rm(join(layout.captures, `${id}.${format}`), { force: true })
+  await rm(accountPath(layout, id), { force: true })
   for (const name of await readdir(layout.quarantine)) {
     if (name.startsWith(`${id.slice(0, 12)}-`)) await rm(join(layout.quarantine, name), { force: true })
   }

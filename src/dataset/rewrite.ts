@@ -64,7 +64,7 @@ async function copyLines(from: string, to: string, captureId: string): Promise<n
 }
 
 /** Cut behind line feeds alone: node:readline also cuts at U+2028, which JSON may hold as it is. */
-async function* linesOf(path: string): AsyncGenerator<Buffer> {
+export async function* linesOf(path: string): AsyncGenerator<Buffer> {
   let rest: Buffer = Buffer.alloc(0)
   for await (const block of createReadStream(path)) {
     rest = Buffer.concat([rest, block as Buffer])

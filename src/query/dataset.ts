@@ -68,8 +68,7 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   const declared = declaredTables(options.tables)
   const { root, tempDir } = await folders(options)
   await removeLeftovers(tempDir)
-  const workDir = join(tempDir, `query.${Buffer.from(processIdentity()).toString('base64url')}.${randomUUID()}`)
-  await mkdir(workDir, { recursive: true, mode: 0o700 })
+  const workDir = await makeWorkDir(tempDir)
   const tempMaxMb = options.tempMaxMb ?? 4096
   const instance = await openLocked(root, workDir, tempMaxMb, options)
   const facts = await openFacts(join(tempDir, 'schemas.json'), `1 ${version()} ${root}`, workDir)
@@ -155,6 +154,12 @@ async function realpathOrSelf(path: string): Promise<string> {
     if (errnoOf(error) !== 'ENOENT' || parent === path) throw error
     return join(await realpathOrSelf(parent), basename(path))
   }
+}
+
+export async function makeWorkDir(tempDir: string): Promise<string> {
+  const workDir = join(tempDir, `query.${Buffer.from(processIdentity()).toString('base64url')}.${randomUUID()}`)
+  await mkdir(workDir, { recursive: true, mode: 0o700 })
+  return workDir
 }
 
 /** Work folders are `query.<process identity>.<uuid>`; here go those of processes that were killed. */

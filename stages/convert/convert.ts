@@ -7,10 +7,12 @@
 
 import { mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
+import { accountPath, accountText } from '../../state/account-file.ts'
+import type { CaptureRow, Conversion } from '../../state/captures.ts'
 import { PipelineError } from '../../state/errors.ts'
 import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
-import { flushAll, linkOrCopy, safeName } from '../durable.ts'
+import { flush, flushAll, linkOrCopy, move, safeName } from '../durable.ts'
 import type { LogFile, SplitInput } from '../hand-offs.ts'
 import type { Engine } from '../ports.ts'
 import { oneJob, type Stage } from '../stage.ts'
@@ -25,6 +27,14 @@ export interface ConvertOptions {
 }
 
 export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOptions): Stage {
+  /** Beside the capture, for the day that the ledger is lost. An attempt that is repeated writes the same again. */
+  async function keepAccount(capture: CaptureRow, conversion: Conversion, workDir: string): Promise<void> {
+    const written = join(workDir, 'account.json')
+    await writeFile(written, accountText(capture, conversion))
+    await flush(written)
+    await move(written, accountPath(layout, capture.id))
+  }
+
   return {
     name: 'convert',
 
@@ -60,6 +70,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
       await rm(scratch, { recursive: true, force: true })
       await flushAll(outDir)
       await checkUnchanged(capturePath, capture.bytes)
+      await keepAccount(capture, result, workDir)
 
       const logs = Object.entries(result.logs).map(
         ([logType, { records, bytes }]): LogFile => ({ logType, records, bytes }),

@@ -9,15 +9,15 @@
 
 import { randomUUID } from 'node:crypto'
 import { constants, existsSync, rmSync } from 'node:fs'
-import { access, copyFile, link, rename, rm, unlink, writeFile } from 'node:fs/promises'
+import { access, link, rm, unlink, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { isBeingRemoved, type KeyLog, type NewCapture } from '../../state/captures.ts'
 import type { Fact } from '../../state/completion.ts'
-import { errnoOf, PipelineError } from '../../state/errors.ts'
+import { PipelineError } from '../../state/errors.ts'
 import type { Job } from '../../state/job.ts'
 import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
-import { flush, move, safeName, shortHash } from '../durable.ts'
+import { flush, move, putAside, safeName, shortHash } from '../durable.ts'
 import type { CaptureInspector, FoundCapture, Inspection } from '../ports.ts'
 import { oneJob, type Postponed, type Stage, type StageContext, type StageResult } from '../stage.ts'
 import { type Arrival, type FileIdentity, identify, pathOf, sameFile } from './arrival.ts'
@@ -349,19 +349,6 @@ const MESSAGES = {
   accepted: 'capture accepted',
   empty: 'capture has no packets; nothing to do',
   duplicate: 'capture is known already; linked to the first',
-}
-
-/** Moves a file, over file systems as well; what is gone already was moved by an earlier attempt. */
-async function putAside(path: string | Buffer, target: string): Promise<void> {
-  try {
-    await rename(path, target)
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return
-    if (errnoOf(error) !== 'EXDEV') throw error
-    await copyFile(path, target)
-    await flush(target)
-    await unlink(path)
-  }
 }
 
 /** A file that cannot be taken away would come again and again. Throws `io` with what to do. */

@@ -5,18 +5,18 @@
  * watchers over one inbox queue the same file once, since its identity is the job's key.
  */
 
-import { randomUUID } from 'node:crypto'
 import { realpathSync } from 'node:fs'
-import { mkdir, readFile, rename, unlink, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir } from 'node:fs/promises'
 import { watch } from 'chokidar'
 import { messageOf } from '../../state/errors.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import { probeFolder } from '../durable.ts'
 import { belongsTo, isKeyLogName } from '../key-log.ts'
+import { heldForWriting } from '../open-files.ts'
 import type { Log } from '../ports.ts'
 import { arrivalJob } from './arrival.ts'
 import { type InboxFile, isPartialName, scanInbox } from './scan.ts'
-import { heldForWriting, Settling } from './settle.ts'
+import { Settling } from './settle.ts'
 
 export interface WatchOptions {
   inbox: string
@@ -219,11 +219,7 @@ const folderOf = ({ key }: InboxFile) => key.slice(0, key.lastIndexOf('/'))
 /** Whether this process may do in the inbox what it must: read, write, rename and delete. Throws what it may not. */
 export async function probeInbox(inbox: string): Promise<void> {
   await mkdir(inbox, { recursive: true })
-  const probe = join(inbox, `.probe-${randomUUID()}`)
-  await writeFile(probe, '')
-  await readFile(probe)
-  await rename(probe, `${probe}.renamed`)
-  await unlink(`${probe}.renamed`)
+  await probeFolder(inbox)
 }
 
 function realPath(path: InboxFile['path']): string {

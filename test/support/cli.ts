@@ -27,7 +27,8 @@ export interface Home extends Disposable {
   rows<T = Record<string, unknown>>(sql: string): Promise<T[]>
 }
 
-export function makeHome(settings: Record<string, string> = {}): Home {
+/** `through` is a command that runs what comes behind it: as another user, or in a mount namespace. */
+export function makeHome(settings: Record<string, string> = {}, { through = [] as readonly string[] } = {}): Home {
   const dir = mkdtempSync(join(tmpdir(), 'pcap-pipeline-'))
   const dataDir = join(dir, 'data')
   const started = new Set<ChildProcess>()
@@ -44,7 +45,8 @@ export function makeHome(settings: Record<string, string> = {}): Home {
   }
 
   function start(...args: string[]): ChildProcess {
-    const child = spawn(process.execPath, [MAIN, ...args], { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const [command = '', ...rest] = [...through, process.execPath, MAIN, ...args]
+    const child = spawn(command, rest, { cwd: dir, env, stdio: ['ignore', 'pipe', 'pipe'] })
     started.add(child)
     child.once('exit', () => started.delete(child))
     return child

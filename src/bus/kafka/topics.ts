@@ -104,6 +104,20 @@ export async function ensureTopics(bus: BusConfig, wanted: readonly TopicSpec[])
   }
 }
 
+/** Of the topics that the stages and events need, those that are not there. Creates none. */
+export async function missingTopics(bus: BusConfig): Promise<string[]> {
+  const { Admin } = await import('@platformatic/kafka')
+  const admin = new Admin({ ...clientOptions(bus), retries: 0 })
+  try {
+    const existing = new Set(await admin.listTopics())
+    return topicsOf(bus).flatMap(({ name }) => (existing.has(name) ? [] : [name]))
+  } catch (error) {
+    throw kafkaError(error, bus, 'looking at the topics')
+  } finally {
+    await admin.close().catch(() => {})
+  }
+}
+
 async function ensure(admin: Admin, bus: BusConfig, wanted: readonly TopicSpec[]): Promise<Ensured> {
   const existing = new Set(await admin.listTopics())
   const created: string[] = []

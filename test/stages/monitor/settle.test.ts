@@ -1,8 +1,5 @@
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { describe, expect, it, onTestFinished } from 'vitest'
-import { heldForWriting, Settling } from '../../../stages/monitor/settle.ts'
+import { describe, expect, it } from 'vitest'
+import { Settling } from '../../../stages/monitor/settle.ts'
 
 const file = (key: string, bytes = 10, mtimeMs = 1) => ({ key, dev: 1, ino: 1, bytes, mtimeMs })
 
@@ -38,16 +35,4 @@ describe('a file is settled when it has been still for the interval', () => {
     settling.observe([], 1000)
     expect(settling.observe([file('a')], 2500).size).toBe(0)
   })
-})
-
-it('a file that some process holds open for writing is told; one that is only read is not', () => {
-  const dir = mkdtempSync(join(tmpdir(), 'settle-'))
-  onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
-  const [written, read] = [join(dir, 'written'), join(dir, 'read')]
-  for (const path of [written, read]) writeFileSync(path, 'x')
-  const open = [openSync(written, 'a'), openSync(read, 'r')]
-  const paths = new Set([written, read])
-  expect(heldForWriting(paths)).toEqual(new Set([written]))
-  for (const fd of open) closeSync(fd)
-  expect(heldForWriting(paths)).toEqual(new Set())
 })
