@@ -6,17 +6,20 @@
  */
 
 import { join } from 'node:path'
-import type { PacketAccount } from './capture.ts'
+import type { PacketAccount, TlsAccount } from './capture.ts'
 import type { CaptureRow, Conversion } from './captures.ts'
 import type { Layout } from './layout.ts'
 
 export interface AccountFile {
   version: 1
-  capture: Pick<CaptureRow, 'id' | 'name' | 'source' | 'format' | 'bytes' | 'acceptedAt'>
+  capture: Pick<CaptureRow, 'id' | 'name' | 'source' | 'format' | 'bytes' | 'acceptedAt' | 'clockOffsetUs' | 'keyLog'>
   engine: string
   engineVersion: string
   packets: PacketAccount
   warnings: string[]
+  tls?: TlsAccount | undefined
+  /** The hash of the key log that it was converted with. */
+  keysConverted?: string | undefined
   /** Log type → records; a type without any is not named. */
   records: Record<string, number>
 }
@@ -29,14 +32,14 @@ export function accountPath({ captures }: Layout, captureId: string): string {
 
 export function accountText(
   capture: CaptureRow,
-  { engine, engineVersion, packets, warnings, logs }: Conversion,
+  { engine, engineVersion, packets, warnings, tls, keysConverted, logs }: Conversion,
 ): string {
-  const { id, name, source, format, bytes, acceptedAt } = capture
+  const { id, name, source, format, bytes, acceptedAt, clockOffsetUs, keyLog } = capture
   const records = Object.fromEntries(Object.entries(logs).map(([logType, { records: n }]) => [logType, n]))
   const account: AccountFile = {
     version: 1,
-    capture: { id, name, source, format, bytes, acceptedAt },
-    ...{ engine, engineVersion, packets, warnings, records },
+    capture: { id, name, source, format, bytes, acceptedAt, clockOffsetUs, keyLog },
+    ...{ engine, engineVersion, packets, warnings, tls, keysConverted, records },
   }
   return `${JSON.stringify(account, null, 2)}\n`
 }
@@ -57,8 +60,16 @@ function isSound({ capture, engine, engineVersion, packets, warnings, records }:
   const sums = [...Object.values(packets.skipped), ...Object.values(records)]
   return (
     (capture.format === 'pcap' || capture.format === 'pcapng') &&
+    Number.isSafeInteger(capture.clockOffsetUs) &&
+    isKeyLog(capture.keyLog) &&
     texts.every((text) => typeof text === 'string') &&
     [...counts, ...sums].every((n) => Number.isSafeInteger(n) && n >= 0) &&
     Object.keys(records).every((logType) => /^[a-z0-9_]{1,64}$/.test(logType))
   )
+}
+
+function isKeyLog(keyLog: CaptureRow['keyLog']): boolean {
+  if (keyLog === null) return true
+  const counts = [keyLog.bytes, keyLog.secrets, keyLog.badLines]
+  return /^[0-9a-f]{64}$/.test(keyLog.sha256) && counts.every((n) => Number.isSafeInteger(n) && n >= 0)
 }

@@ -88,16 +88,18 @@ type Known = Evidence & { sources: ReadonlyMap<string, string> }
 
 function addCapture(ledger: Ledger, verdict: Verdict, evidence: Known, layout: Layout): void {
   const { captureId: id, outcome, account } = verdict
-  const { name, source, format, bytes, acceptedAt } = describe(id, evidence)
+  const { name, source, format, bytes, acceptedAt, clockOffsetUs, keyLog } = describe(id, evidence)
   const path = `${relative(layout.dataDir, layout.captures)}/${id}.${format}`
   const state = outcome === 'empty' ? 'empty' : 'accepted'
-  ledger.captures.add({ id, name, source, format, bytes, path, state }, acceptedAt)
+  ledger.captures.add({ id, name, source, format, bytes, path, state, clockOffsetUs }, acceptedAt)
+  if (keyLog !== null) ledger.captures.setKeyLog(id, keyLog)
   if (ledger.captures.arrivals(id).length === 0)
     ledger.captures.addArrival({ name, source, container: 'none', bytes, captureId: id, outcome: state }, acceptedAt)
   if (account !== undefined) {
-    const { records, ...rest } = account
+    const { records, tls, keysConverted, ...rest } = account
     const logs = Object.fromEntries(Object.entries(records).map(([logType, n]) => [logType, { records: n }]))
-    ledger.captures.recordConversion(id, { ...rest, logs })
+    const keys = { ...(tls && { tls }), ...(keysConverted && { keysConverted }) }
+    ledger.captures.recordConversion(id, { ...rest, ...keys, logs })
   }
   if (outcome === 'removal') ledger.captures.setState(id, evidence.former.get(id)?.state ?? 'reprocessing')
   else if (outcome === 'again') ledger.captures.setState(id, 'reprocessing')
@@ -114,6 +116,8 @@ function describe(id: string, { captures, former, sources }: Known) {
     name: former.get(id)?.name ?? known?.name ?? `${id.slice(0, 16)}.${format}`,
     source: former.get(id)?.source ?? known?.source ?? sources.get(id) ?? 'default',
     acceptedAt: known?.acceptedAt ?? Date.now(),
+    clockOffsetUs: former.get(id)?.clockOffsetUs ?? known?.clockOffsetUs ?? 0,
+    keyLog: former.get(id)?.keyLog ?? known?.keyLog ?? null,
   }
 }
 

@@ -25,6 +25,10 @@ export type FormerCapture = Pick<
   | 'packets'
   | 'warnings'
   | 'acceptedAt'
+  | 'clockOffsetUs'
+  | 'keyLog'
+  | 'keysConverted'
+  | 'tls'
 > & {
   records: Record<string, number>
   /** Rows that are not in the dataset any more because they are past their time, by log type. */
@@ -141,6 +145,11 @@ function captureFrom(row: Row): FormerCapture | undefined {
       ...{ engine: engine as string | null, engineVersion: engineVersion as string | null },
       packets: row.packets === null ? null : JSON.parse(String(row.packets)),
       warnings: JSON.parse(String(row.warnings)),
+      // Columns that a ledger of an earlier version lacks.
+      clockOffsetUs: Number(row.clock_offset_us ?? 0),
+      keyLog: JSON.parse(String(row.key_log ?? null)),
+      keysConverted: (row.keys_converted ?? null) as string | null,
+      tls: JSON.parse(String(row.tls ?? null)),
     }
   } catch {
     return undefined

@@ -28,7 +28,10 @@ export interface Verdict {
   why?: string
 }
 
-export type Account = Pick<AccountFile, 'engine' | 'engineVersion' | 'packets' | 'warnings' | 'records'>
+export type Account = Pick<
+  AccountFile,
+  'engine' | 'engineVersion' | 'packets' | 'warnings' | 'tls' | 'keysConverted' | 'records'
+>
 
 export interface Evidence {
   dataset: DatasetEvidence
@@ -87,8 +90,11 @@ const NO_ACCOUNT = 'it is not known how many records were made of it'
 
 function accountOf(before: FormerCapture | undefined): Account | undefined {
   if (before?.engine == null || before.packets === null) return undefined
-  const { engine, engineVersion, packets, warnings, records } = before
-  return { engine, engineVersion: engineVersion ?? '', packets, warnings, records }
+  const { engine, engineVersion, packets, warnings, tls, keysConverted, records } = before
+  return {
+    ...{ engine, engineVersion: engineVersion ?? '', packets, warnings, records },
+    ...{ tls: tls ?? undefined, keysConverted: keysConverted ?? undefined },
+  }
 }
 
 /** What keeps it from being whole; undefined when it is. */

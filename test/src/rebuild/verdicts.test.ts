@@ -5,7 +5,16 @@ import { type Evidence, type Verdict, verdictsOf } from '../../../src/rebuild/ve
 
 const ID = 'ab'.repeat(32)
 const packets = { inFile: 9, decoded: 9, skipped: {}, lostBytes: 0 }
-const capture = { id: ID, name: 'a.pcap', source: 'site', format: 'pcap', bytes: 100, acceptedAt: 1 } as const
+const capture = {
+  id: ID,
+  name: 'a.pcap',
+  source: 'site',
+  format: 'pcap',
+  bytes: 100,
+  acceptedAt: 1,
+  clockOffsetUs: 0,
+  keyLog: null,
+} as const
 const made = { engine: 'tshark', engineVersion: '1', packets, warnings: [] }
 
 const log = (facts: Partial<LogEvidence> = {}): LogEvidence => {
