@@ -35,6 +35,8 @@ export interface Parts extends AsyncDisposable {
 }
 
 const MB = 1024 * 1024
+/** For each thread of the Parquet writer: a statement takes some 110 MB, and has to have room for long lines. */
+const WRITER_BYTES = 192 * MB
 /** A file that ends in the middle of a record may still grow for this many stability intervals. */
 const CUT_GRACE_INTERVALS = 5
 
@@ -151,7 +153,8 @@ export function watchOptions({ upload, rules }: Config) {
 function lazySink({ upload, rules }: Config, watch: Watch): EventSink {
   const sink = once(async () => {
     const { openParquetSink } = await import('./sinks/parquet/sink.ts')
-    const { threads, memoryBytes, filePrefix } = upload
+    const { memoryBytes, filePrefix } = upload
+    const threads = Math.min(upload.threads, Math.floor(memoryBytes / WRITER_BYTES))
     return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
   })
   return {

@@ -16,6 +16,8 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { produceV10 } from '@platformatic/kafka'
+// @ts-expect-error: plain JavaScript
+import { nodeFlags } from '../../deploy/bootstrap/node-flags.mjs'
 import { clientOptions } from '../../src/bus/kafka/client.ts'
 import { openCluster } from '../../src/bus/kafka/cluster.ts'
 import { groupLags } from '../../src/bus/kafka/lag.ts'
@@ -159,7 +161,7 @@ async function preload(bus: ReturnType<typeof busOf>, partitions: number, round:
 
 function startStream(env: NodeJS.ProcessEnv, cwd: string): ChildProcess {
   const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
-  const args = ['--disable-warning=ExperimentalWarning', ...profile, MAIN, 'stream']
+  const args = [...nodeFlags(['stream']), ...profile, MAIN, 'stream']
   return spawn(process.execPath, args, { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
