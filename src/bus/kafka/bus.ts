@@ -20,9 +20,10 @@ import type { NewJob, StageName } from '../../../state/job.ts'
 import type { Layout } from '../../../state/layout.ts'
 import type { Ledger } from '../../../state/ledger.ts'
 import { once } from '../../once.ts'
+import { sleep } from '../../sleep.ts'
 import { type BusConfig, clientOptions, kafkaError } from './client.ts'
-import { openCluster, sleep } from './cluster.ts'
-import type { Collected } from './collector.ts'
+import { openCluster } from './cluster.ts'
+import { DEAD_LETTERS_FILE, openDeadLetters, readDeadLetters } from './dead-letters.ts'
 import type { Position } from './fetch.ts'
 import { followLedger, recordsOf } from './follower.ts'
 import type { Membership } from './group.ts'
@@ -87,8 +88,6 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const readers: (Queue | Stream)[] = []
   let stream: Stream | undefined
   const count = { commits: 0, aborted: 0 }
-  /** Batches whose quarantined lines are among their dead letters. */
-  const accounted = new WeakSet<Collected>()
   const normalized = once(async () => {
     const { localNetworks, ...files } = options.rules
     return createNormalizedMessages({ rules: await loadRules(files), localNetworks })
@@ -186,7 +185,7 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   async function complete(completion: Completion, options: CompleteOptions): Promise<void> {
     const taken = sourceOf(completion.lease)
     const batches = completion.handOffs.filter(({ stage }) => stage === 'upload') as NewJob<Batch>[]
-    if (completion.stage === 'upload') await commit(completion, taken, options, await tellOthers(completion, options))
+    if (completion.stage === 'upload') await commit(completion, taken, options, await tellOthers(options))
     else if (batches.length === 0) await commit(completion, taken, options, sendHandOffs(completion))
     else await publish(completion, batches, taken, options)
     taken?.finished()
@@ -194,16 +193,18 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   }
 
   /** What upload publishes: the normalized events, and what was no event or became no row. */
-  async function tellOthers({ lease }: Completion, { uploaded, signal }: CompleteOptions) {
-    const collected = stream?.collected(lease)
-    if (uploaded?.result.quarantineFile !== undefined && collected !== undefined && !accounted.has(collected)) {
-      const file = pathOf(uploaded.stagingDir, uploaded.result.quarantineFile)
-      await collected.deadLetters.addQuarantined(file, collected.chunks)
-      accounted.add(collected)
+  async function tellOthers({ uploaded, signal }: CompleteOptions) {
+    const files = (uploaded?.dirs ?? []).map((dir) => pathOf(dir, DEAD_LETTERS_FILE))
+    if (uploaded?.result.quarantineFile !== undefined) {
+      const { chunks, stagingDir, result } = uploaded
+      const file = pathOf(stagingDir, DEAD_LETTERS_FILE)
+      await rm(file, { force: true })
+      await openDeadLetters(file).addQuarantined(pathOf(stagingDir, result.quarantineFile as string), chunks)
+      files.push(file)
     }
     return async (transaction: Transaction) => {
-      for await (const letters of collected?.deadLetters.read() ?? [])
-        await send(transaction, config.topicDeadLetter, letters)
+      for (const file of files)
+        for await (const letters of readDeadLetters(file)) await send(transaction, config.topicDeadLetter, letters)
       if (uploaded === undefined || !config.publishNormalized) return
       await (await normalized())({ ...uploaded, signal }, (messages) =>
         send(transaction, config.topicNormalized, messages),
