@@ -21,6 +21,7 @@ import { type Indexing, openIndexing } from './indexing.ts'
 import { createInspector } from './intake/inspector.ts'
 import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
+import type { ParquetSinkOptions } from './sinks/parquet/types.ts'
 import { createWatch, type Watch } from './watch/watch.ts'
 
 export interface Parts extends AsyncDisposable {
@@ -149,13 +150,21 @@ export function watchOptions({ upload, rules }: Config) {
   return { rules: once(() => loadRules(rules)), memoryLimit }
 }
 
+/** What the Parquet sink is opened with: as many threads as its memory has room for. */
+export function sinkOptions({ upload: { threads, memoryBytes, filePrefix }, rules }: Config): ParquetSinkOptions {
+  return {
+    threads: Math.min(threads, Math.floor(memoryBytes / WRITER_BYTES)),
+    memoryLimit: `${Math.round(memoryBytes / MB)}MB`,
+    filePrefix,
+    ...rules,
+  }
+}
+
 /** Opened with the first batch, and only once. */
-function lazySink({ upload, rules }: Config, watch: Watch): EventSink {
+function lazySink(config: Config, watch: Watch): EventSink {
   const sink = once(async () => {
     const { openParquetSink } = await import('./sinks/parquet/sink.ts')
-    const { memoryBytes, filePrefix } = upload
-    const threads = Math.min(upload.threads, Math.floor(memoryBytes / WRITER_BYTES))
-    return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
+    return await openParquetSink(sinkOptions(config))
   })
   return {
     async write(request) {

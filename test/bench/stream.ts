@@ -17,7 +17,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { produceV10 } from '@platformatic/kafka'
 // @ts-expect-error: plain JavaScript
-import { nodeFlags } from '../../deploy/bootstrap/node-flags.mjs'
+import { nodeOptions } from '../../deploy/bootstrap/node-options.mjs'
 import { clientOptions } from '../../src/bus/kafka/client.ts'
 import { openCluster } from '../../src/bus/kafka/cluster.ts'
 import { groupLags } from '../../src/bus/kafka/lag.ts'
@@ -161,8 +161,9 @@ async function preload(bus: ReturnType<typeof busOf>, partitions: number, round:
 
 function startStream(env: NodeJS.ProcessEnv, cwd: string): ChildProcess {
   const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
-  const args = [...nodeFlags(['stream']), ...profile, MAIN, 'stream']
-  return spawn(process.execPath, args, { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
+  const asShipped = nodeOptions(['stream'], env)
+  const args = [...asShipped.flags, ...profile, MAIN, 'stream']
+  return spawn(process.execPath, args, { env: asShipped.env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
 async function killAtRandom(children: ChildProcess[], kills: number, env: NodeJS.ProcessEnv, cwd: string) {
