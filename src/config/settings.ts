@@ -318,7 +318,7 @@ export const settings = z.object({
   ),
   KAFKA_FETCH_MAX_MB: kafka(
     wholeNumber(1, 1024),
-    '4',
+    '2',
     'The most that one request for messages brings; one message that is larger still comes alone.',
     mb,
   ),

@@ -42,7 +42,7 @@ export const PARQUET_FORMAT = [
   // Ids are all different: a dictionary of them would be built for nothing.
   'DICTIONARY_SIZE_LIMIT 4096',
   // A row group is in memory until it is full.
-  'ROW_GROUP_SIZE 40960',
+  'ROW_GROUP_SIZE 16384',
 ].join(', ')
 
 export function writePlan(input: StatementInput, target: PlanTarget): WritePlan {
