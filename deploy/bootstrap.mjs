@@ -18,6 +18,7 @@ import { exitCodeOf, forwardSignals, handOver, Stopped } from './bootstrap/child
 import { compile, isCompiled } from './bootstrap/compile.mjs'
 import { ensureEngine } from './bootstrap/engine.mjs'
 import { withLock } from './bootstrap/lock.mjs'
+import { nodeOptions } from './bootstrap/node-options.mjs'
 import { arePackagesInstalled, findRuntime, installPackages } from './bootstrap/packages.mjs'
 import { buildPage, isPageBuilt } from './bootstrap/page.mjs'
 import { SetupError, say } from './bootstrap/say.mjs'
@@ -45,9 +46,9 @@ function isReady() {
 async function start(args) {
   await setUp()
   if (!needsNoEngine.has(args[0])) await ensureEngine(root)
-  const flags = ['--enable-source-maps', '--disable-warning=ExperimentalWarning']
   const cache = process.env.NODE_COMPILE_CACHE ?? join(root, 'dist', '.compile-cache')
-  const env = { ...process.env, NODE_COMPILE_CACHE: cache }
+  const { flags, env } = nodeOptions(args)
+  env.NODE_COMPILE_CACHE = cache
   return handOver(findRuntime(root), [...flags, join(root, 'dist', 'src', 'main.js'), ...args], { env })
 }
 

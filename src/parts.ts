@@ -21,6 +21,7 @@ import { type Indexing, openIndexing } from './indexing.ts'
 import { createInspector } from './intake/inspector.ts'
 import { once } from './once.ts'
 import { type Pipeline, startPipeline } from './pipeline.ts'
+import type { ParquetSinkOptions } from './sinks/parquet/types.ts'
 import { createTally, type Tally } from './tally.ts'
 import { createWatch, type Watch } from './watch/watch.ts'
 
@@ -38,6 +39,8 @@ export interface Parts extends AsyncDisposable {
 }
 
 const MB = 1024 * 1024
+/** For each thread of the Parquet writer: a statement takes some 110 MB, and has to have room for long lines. */
+const WRITER_BYTES = 192 * MB
 /** A file that ends in the middle of a record may still grow for this many stability intervals. */
 const CUT_GRACE_INTERVALS = 5
 
@@ -155,12 +158,21 @@ export function watchOptions({ upload, rules }: Config) {
   return { rules: once(() => loadRules(rules)), memoryLimit }
 }
 
+/** What the Parquet sink is opened with: as many threads as its memory has room for. */
+export function sinkOptions({ upload: { threads, memoryBytes, filePrefix }, rules }: Config): ParquetSinkOptions {
+  return {
+    threads: Math.min(threads, Math.floor(memoryBytes / WRITER_BYTES)),
+    memoryLimit: `${Math.round(memoryBytes / MB)}MB`,
+    filePrefix,
+    ...rules,
+  }
+}
+
 /** Opened with the first batch, and only once. */
-function lazySink({ upload, rules }: Config, watch: Watch): EventSink {
+function lazySink(config: Config, watch: Watch): EventSink {
   const sink = once(async () => {
     const { openParquetSink } = await import('./sinks/parquet/sink.ts')
-    const { threads, memoryBytes, filePrefix } = upload
-    return await openParquetSink({ threads, filePrefix, memoryLimit: `${Math.round(memoryBytes / MB)}MB`, ...rules })
+    return await openParquetSink(sinkOptions(config))
   })
   return {
     async write(request) {

@@ -29,6 +29,8 @@ export interface StageContext {
 
 /** Events that became rows: what was given to the sink, and its account of it. */
 export interface Uploaded {
+  /** The directories of the batches. */
+  dirs: readonly string[]
   chunks: readonly EventChunk[]
   result: SinkResult
   /** As it was told to the sink. */

@@ -189,8 +189,12 @@ export const settings = z.object({
   ),
 
   UPLOAD_CONCURRENCY: upload(wholeNumber(1, 64), '2', 'Uploads under way at the same time.'),
-  UPLOAD_THREADS: upload(wholeNumber(0, 256), '0', 'Threads of the Parquet writer; 0 is one for each core.'),
-  UPLOAD_MEMORY_MB: upload(wholeNumber(192, LARGEST_MB), '512', 'Memory that the Parquet writer may take.', mb),
+  UPLOAD_THREADS: upload(
+    wholeNumber(0, 256),
+    '0',
+    'Threads of the Parquet writer, as far as there are 192 MB of its memory for each; 0 is one for each core.',
+  ),
+  UPLOAD_MEMORY_MB: upload(wholeNumber(192, LARGEST_MB), '256', 'Memory that the Parquet writer may take.', mb),
   PARQUET_FILE_PREFIX: upload(filePrefix, 'events', "What the names of the dataset's files begin with."),
   FLUSH_BUFFER_MB: upload(
     wholeNumber(0, LARGEST_MB),
@@ -334,7 +338,7 @@ export const settings = z.object({
   ),
   KAFKA_FETCH_MAX_MB: kafka(
     wholeNumber(1, 1024),
-    '4',
+    '2',
     'The most that one request for messages brings; one message that is larger still comes alone.',
     mb,
   ),

@@ -15,6 +15,7 @@ import type { Ledger } from '../../state/ledger.ts'
 import type { NewHit } from '../../state/watch-lists.ts'
 import { datasetLock } from '../dataset/lock.ts'
 import { fromDuckDb } from '../sinks/parquet/failures.ts'
+import { slices } from '../slices.ts'
 import { type FlagFile, type Flagger, type FlagHow, openFlagger } from './flag.ts'
 import { createMatcher, type Matcher } from './matcher.ts'
 
@@ -87,9 +88,9 @@ async function flagAll(
 ) {
   const hits: NewHit[] = []
   const written = new Map<string, { rows: number; bytes: number }>()
-  for (const part of partsOf(files, FILES_AT_ONCE)) await flagger.learnFlows(part, matcher)
+  for (const part of slices(files, FILES_AT_ONCE)) await flagger.learnFlows(part, matcher)
   for (const [logType, own] of Map.groupBy(files, (file) => file.logType)) {
-    for (const part of partsOf(own, FILES_AT_ONCE)) {
+    for (const part of slices(own, FILES_AT_ONCE)) {
       const flagged = await flagger.flag(logType, part, matcher, how)
       hits.push(...flagged.hits)
       for (const { path, rows, bytes } of flagged.files) written.set(path, { rows, bytes })
@@ -97,10 +98,6 @@ async function flagAll(
     }
   }
   return { hits: sumUp(hits), written }
-}
-
-function* partsOf<T>(items: readonly T[], size: number): Generator<readonly T[]> {
-  for (let from = 0; from < items.length; from += size) yield items.slice(from, from + size)
 }
 
 /** The same hit in several parts is one. */
@@ -155,7 +152,7 @@ export async function rescan(
   onProgress(progress)
   await using flagger = await openFlagger({ rules: await rules(), tempDir: layout.spool, memoryLimit, signal })
   const before = matcherOf(ledger)
-  for (const part of partsOf(
+  for (const part of slices(
     files.filter(({ logType }) => logType === 'dhcp'),
     FILES_AT_ONCE,
   )) {

@@ -66,7 +66,7 @@ export function createUpload({ ledger, layout, sink, isIndexed = false, flush: r
       return {
         // The staged files are kept until they are in place; `publish` removes the directory.
         keep: [workDir],
-        uploaded: { chunks, result, ingestTimeMs: started, stagingDir: workDir },
+        uploaded: { dirs: jobs.map(dirOf), chunks, result, ingestTimeMs: started, stagingDir: workDir },
         facts: [{ kind: 'commit', commit: { id, files, counts } }],
         async afterwards() {
           publishing.add(id)
@@ -115,9 +115,14 @@ export function createUpload({ ledger, layout, sink, isIndexed = false, flush: r
     return { stage: 'index', key, captureId, input: { ...input, ...(isFlagged && { flags: file }) }, bytes, events }
   }
 
-  function chunksOf({ input, captureId }: Job): EventChunk[] {
-    const { dir, source, chunks } = input as Batch
-    return chunks.map(({ file, ...chunk }) => ({ captureId, source, ...chunk, path: join(layout.dataDir, dir, file) }))
+  function dirOf({ input }: Job): string {
+    return join(layout.dataDir, (input as Batch).dir)
+  }
+
+  function chunksOf(job: Job): EventChunk[] {
+    const { captureId } = job
+    const { source, chunks } = job.input as Batch
+    return chunks.map(({ file, ...chunk }) => ({ captureId, source, ...chunk, path: join(dirOf(job), file) }))
   }
 
   function filesOf({ files, quarantineFile }: SinkResult, workDir: string, id: string): CommitFile[] {

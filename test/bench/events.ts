@@ -48,7 +48,7 @@ async function measure(run: number): Promise<void> {
     streamId: (topic, partition) => `${topic}.12345678-${partition}`,
   })
   addAll(collector)
-  const { chunks: collected, events, deadLetters } = collector.finish()
+  const { chunks: collected, events, refused } = collector.finish()
   clock.lap('collect')
   const chunks = collected.map(({ file, source = '', ...chunk }) => ({ ...chunk, source, path: join(work, file) }))
   const ingestTimeMs = Date.now()
@@ -60,7 +60,7 @@ async function measure(run: number): Promise<void> {
   }
   const bytes = result.files.reduce((sum, file) => sum + file.bytes, 0)
   console.log(
-    `run ${run}: ${events} events, ${deadLetters.count} refused, ${chunks.length} chunks, ${result.files.length} files, ` +
+    `run ${run}: ${events} events, ${refused} refused, ${chunks.length} chunks, ${result.files.length} files, ` +
       `${(bytes / 2 ** 20).toFixed(0)} MB; ${clock.report(events)}; ` +
       `peak RSS so far ${(process.resourceUsage().maxRSS / 1024).toFixed(0)} MB`,
   )

@@ -16,10 +16,13 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { produceV10 } from '@platformatic/kafka'
+// @ts-expect-error: plain JavaScript
+import { nodeOptions } from '../../deploy/bootstrap/node-options.mjs'
 import { clientOptions } from '../../src/bus/kafka/client.ts'
 import { openCluster } from '../../src/bus/kafka/cluster.ts'
 import { groupLags } from '../../src/bus/kafka/lag.ts'
 import { ensureTopics, topicsOf } from '../../src/bus/kafka/topics.ts'
+import { errnoOf } from '../../state/errors.ts'
 import { busOf, namesWith } from '../src/bus/kafka/settings.ts'
 import { skipReason, startBroker, uniquePrefix } from '../support/kafka.ts'
 import { randomFrom } from '../support/mutate.ts'
@@ -100,6 +103,8 @@ async function run(bootstrap: string, scenario: Scenario): Promise<string> {
   }
   const start = Date.now()
   const children = Array.from({ length: processes }, () => startStream(env, home))
+  const end = () => children.forEach((child) => void child.kill('SIGKILL'))
+  process.once('exit', end)
   const killing = killAtRandom(children, kills, env, home)
   const usage = watch(children)
   await untilDone(bus, dataDir, children)
@@ -110,6 +115,7 @@ async function run(bootstrap: string, scenario: Scenario): Promise<string> {
     child.kill('SIGTERM')
     await exit
   }
+  process.off('exit', end)
   const files = parquetFiles(dataDir)
   const seconds = (Math.max(...files.map((file) => statSync(file).ctimeMs)) - start) / 1000
   const bytes = files.reduce((sum, file) => sum + statSync(file).size, 0)
@@ -159,8 +165,9 @@ async function preload(bus: ReturnType<typeof busOf>, partitions: number, round:
 
 function startStream(env: NodeJS.ProcessEnv, cwd: string): ChildProcess {
   const profile = values.profile === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${values.profile}`]
-  const args = ['--disable-warning=ExperimentalWarning', ...profile, MAIN, 'stream']
-  return spawn(process.execPath, args, { env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
+  const asShipped = nodeOptions(['stream'], env)
+  const args = [...asShipped.flags, ...profile, MAIN, 'stream']
+  return spawn(process.execPath, args, { env: asShipped.env, cwd, stdio: ['ignore', 'ignore', 'inherit'] })
 }
 
 async function killAtRandom(children: ChildProcess[], kills: number, env: NodeJS.ProcessEnv, cwd: string) {
@@ -213,7 +220,17 @@ async function untilDone(bus: ReturnType<typeof busOf>, dataDir: string, childre
     const ended = children.find(({ exitCode }) => exitCode !== null)
     if (ended !== undefined) throw new Error(`stream ended by itself: ${ended.exitCode}`)
     const lag = (await groupLags(bus)).reduce((sum, each) => sum + each.lag, 0)
-    if (lag === 0 && filesBelow(join(dataDir, 'spool')).length === 0) return
+    if (lag === 0 && isWithoutFiles(join(dataDir, 'spool'))) return
+  }
+}
+
+/** Whoever works there may take folders away while they are listed. */
+function isWithoutFiles(path: string): boolean {
+  try {
+    return filesBelow(path).length === 0
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false
+    throw error
   }
 }
 

@@ -9,6 +9,7 @@ const root = join(import.meta.dirname, '..', '..')
 const load = (name: string) => import(join(root, 'deploy', 'bootstrap', name))
 const { completeLock, missingFromLock } = await load('complete-lock.mjs')
 const { findEngine } = await load('engine.mjs')
+const { nodeOptions } = await load('node-options.mjs')
 const { missingTools } = await load('test-tools.mjs')
 const { wantsInstallableTool } = await load('summary-reporter.mjs')
 const lockFile = join(root, 'deploy', 'bootstrap', 'lock.mjs')
@@ -19,6 +20,24 @@ beforeEach(() => {
 })
 afterEach(() => {
   rmSync(dir, { recursive: true, force: true })
+})
+
+describe('the Node of a process that takes events in', () => {
+  const isSmall = (...args: string[]) => {
+    const { flags, env } = nodeOptions(args, {})
+    expect(env).toEqual(flags.includes('--max-semi-space-size=4') ? { MALLOC_ARENA_MAX: '2' } : {})
+    return flags.includes('--max-semi-space-size=4')
+  }
+
+  it('has a small young generation, wherever options stand; that of others is as it is', () => {
+    expect([isSmall('stream'), isSmall('--config', 'config.json', 'stream'), isSmall('stage', 'upload')]).toEqual([
+      true,
+      true,
+      true,
+    ])
+    expect([isSmall(), isSmall('run'), isSmall('stage', 'convert')]).toEqual([false, false, false])
+    expect(nodeOptions(['stream'], { MALLOC_ARENA_MAX: '8' }).env).toEqual({ MALLOC_ARENA_MAX: '8' })
+  })
 })
 
 describe('package-lock.json', () => {

@@ -20,10 +20,10 @@ import type { NewJob, StageName } from '../../../state/job.ts'
 import type { Layout } from '../../../state/layout.ts'
 import type { Ledger } from '../../../state/ledger.ts'
 import { once } from '../../once.ts'
+import { sleep } from '../../sleep.ts'
 import { type BusConfig, clientOptions, kafkaError } from './client.ts'
-import { openCluster, sleep } from './cluster.ts'
-import type { Collected } from './collector.ts'
-import type { DeadLetter } from './dead-letters.ts'
+import { openCluster } from './cluster.ts'
+import { DEAD_LETTERS_FILE, type DeadLetter, openDeadLetters, readDeadLetters } from './dead-letters.ts'
 import type { Position } from './fetch.ts'
 import { followLedger, recordsOf } from './follower.ts'
 import type { Membership } from './group.ts'
@@ -92,8 +92,6 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
   const count = { commits: 0, aborted: 0, deadLetters: 0 }
   /** Dead letters of what is being committed, by its lease. */
   const lettersOf = new Map<string, number>()
-  /** Batches whose quarantined lines are among their dead letters. */
-  const accounted = new WeakSet<Collected>()
   const normalized = once(async () => {
     const { localNetworks, ...files } = options.rules
     return createNormalizedMessages({ rules: await loadRules(files), localNetworks })
@@ -212,18 +210,22 @@ export function openKafkaBus(options: KafkaBusOptions): Bus {
 
   /** What upload publishes: the normalized events, those of watched people and indicators, and what was no event or became no row. */
   async function tellOthers({ lease }: Completion, { uploaded, signal }: CompleteOptions) {
-    const collected = stream?.collected(lease)
-    if (uploaded?.result.quarantineFile !== undefined && collected !== undefined && !accounted.has(collected)) {
-      const file = pathOf(uploaded.stagingDir, uploaded.result.quarantineFile)
-      await collected.deadLetters.addQuarantined(file, collected.chunks)
-      accounted.add(collected)
+    const files = (uploaded?.dirs ?? []).map((dir) => pathOf(dir, DEAD_LETTERS_FILE))
+    if (uploaded?.result.quarantineFile !== undefined) {
+      const { chunks, stagingDir, result } = uploaded
+      const file = pathOf(stagingDir, DEAD_LETTERS_FILE)
+      await rm(file, { force: true })
+      await openDeadLetters(file).addQuarantined(pathOf(stagingDir, result.quarantineFile as string), chunks)
+      files.push(file)
     }
     return async (transaction: Transaction) => {
       // An attempt that is repeated sends them all again.
       lettersOf.set(lease, 0)
-      for await (const letters of collected?.deadLetters.read() ?? []) {
-        await send(transaction, config.topicDeadLetter, letters)
-        lettersOf.set(lease, (lettersOf.get(lease) ?? 0) + letters.length)
+      for (const file of files) {
+        for await (const letters of readDeadLetters(file)) {
+          await send(transaction, config.topicDeadLetter, letters)
+          lettersOf.set(lease, (lettersOf.get(lease) ?? 0) + letters.length)
+        }
       }
       if (uploaded === undefined) return
       const to = (topic: string, isWanted: boolean): SendMessages | undefined =>

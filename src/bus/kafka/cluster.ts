@@ -15,6 +15,7 @@ import {
   type ResponseError,
 } from '@platformatic/kafka'
 import { PipelineError } from '../../../state/errors.ts'
+import { sleep } from '../../sleep.ts'
 import type { ClientOptions } from './client.ts'
 
 export interface Partition {
@@ -219,19 +220,4 @@ export async function retrying<T>(signal: AbortSignal, ask: () => Promise<T>): P
       await sleep(Math.min(LONGEST_WAIT_MS, 50 * 2 ** Math.min(attempt, 10)), signal)
     }
   }
-}
-
-/** Rejects with the signal's reason. */
-export async function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted()
-  await new Promise<void>((resolve) => {
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end)
-  })
-  signal.throwIfAborted()
 }

@@ -11,7 +11,7 @@ import { closeSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Chunk } from '../../../stages/hand-offs.ts'
 import { errnoOf, messageOf, PipelineError } from '../../../state/errors.ts'
-import { type DeadLetters, openDeadLetters } from './dead-letters.ts'
+import { DEAD_LETTERS_FILE, openDeadLetters } from './dead-letters.ts'
 import { createEventReader, type RawEvent, type RawMessage, type Refusal } from './events.ts'
 
 export interface CollectorOptions {
@@ -40,7 +40,8 @@ export interface Collected {
   chunks: CollectedChunk[]
   events: number
   bytes: number
-  deadLetters: DeadLetters
+  /** What was no event, in the file of dead letters. */
+  refused: number
 }
 
 export interface Collector {
@@ -71,7 +72,7 @@ export function openCollector(options: CollectorOptions): Collector {
   const { dir, maxChunkLines, maxChunks = 20_000, bufferBytes = 4 * 2 ** 20 } = options
   const maxBytes = options.maxMessageBytes ?? MAX_LINE_BYTES - MOST_ADDED_BYTES
   const read = createEventReader({ knownTypes: options.knownTypes, maxBytes })
-  const deadLetters = openDeadLetters(join(dir, 'dead-letters'))
+  const deadLetters = openDeadLetters(join(dir, DEAD_LETTERS_FILE))
   const streams = new Map<string, ChunkOrigin[]>()
   const captures = new Map<string, ChunkOrigin>()
   const chunks: ChunkFile[] = []
@@ -108,7 +109,7 @@ export function openCollector(options: CollectorOptions): Collector {
     finish() {
       spool.flush()
       deadLetters.flush()
-      return { chunks: chunks.map(({ chunk }) => chunk), events, bytes, deadLetters }
+      return { chunks: chunks.map(({ chunk }) => chunk), events, bytes, refused: deadLetters.count }
     },
   }
 

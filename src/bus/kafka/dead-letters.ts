@@ -4,10 +4,11 @@
  * In: refused messages, and the lines that the sink quarantined out of chunks of live events. Out: their bytes (the
  * first half megabyte of very long ones), with the headers `reason` and `topic`, `partition`, `offset`; of an event
  * out of a capture `capture`, `log`, `ordinal` instead. A quarantined line comes nested, `{"dns":…}`, so that it can be
- * sent again once it is repaired. However many there are, they wait in a file.
+ * sent again once it is repaired. However many there are, they wait in a file: in the directory of their batch, so that
+ * whoever uploads the batch finds them there, be it after a `retry`.
  */
 
-import { closeSync, openSync, writeSync } from 'node:fs'
+import { closeSync, existsSync, openSync, writeSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { messageOf, PipelineError } from '../../../state/errors.ts'
 import { readLines } from '../../sinks/parquet/lines.ts'
@@ -20,15 +21,19 @@ export interface DeadLetter {
   headers: Record<string, string>
 }
 
+/** What of a chunk tells where its lines came from. */
+type Origin = Pick<CollectedChunk, 'captureId' | 'idPrefix' | 'numbering' | 'stream'>
+
 export interface DeadLetters {
   readonly count: number
   add(message: RawMessage, reason: Refusal): void
   /** Of the sink's file; lines of chunks that are not numbered one by one are left out. Gives how many it added. */
-  addQuarantined(quarantineFile: string, chunks: readonly CollectedChunk[]): Promise<number>
+  addQuarantined(quarantineFile: string, chunks: readonly Origin[]): Promise<number>
   flush(): void
-  /** In their order, some at a time; each buffer is the caller's to keep. */
-  read(): AsyncGenerator<DeadLetter[]>
 }
+
+/** Their file in the directory of a batch. */
+export const DEAD_LETTERS_FILE = 'dead-letters'
 
 const MAX_VALUE_BYTES = 512 * 1024
 const MAX_KEY_BYTES = 4096
@@ -53,8 +58,9 @@ export function openDeadLetters(path: string): DeadLetters {
     },
     async addQuarantined(quarantineFile, chunks) {
       const before = count
-      const streams = new Map(chunks.map(({ idPrefix, stream }) => [idPrefix, stream]))
-      const captures = new Set(chunks.map(({ captureId }) => captureId))
+      const numbered = chunks.filter(({ numbering }) => numbering === 'explicit')
+      const streams = new Map(numbered.map(({ idPrefix, stream }) => [idPrefix, stream]))
+      const captures = new Set(numbered.map(({ captureId }) => captureId))
       await readLines(quarantineFile, MAX_ENTRY_BYTES, Buffer.allocUnsafeSlow(READ_BYTES), {
         onLines(bytes, end) {
           for (let at = 0; at < end; ) {
@@ -75,7 +81,6 @@ export function openDeadLetters(path: string): DeadLetters {
       return count - before
     },
     flush,
-    read: () => (count === 0 ? none() : readLetters(path)),
   }
 
   function put(letter: DeadLetter): void {
@@ -119,7 +124,7 @@ interface QuarantineEntry {
 
 function letterOf(
   entry: QuarantineEntry,
-  streams: ReadonlyMap<string | undefined, CollectedChunk['stream']>,
+  streams: ReadonlyMap<string | undefined, Origin['stream']>,
   captures: ReadonlySet<string | undefined>,
 ): DeadLetter | undefined {
   const { event_id, ordinal, log_type, reason, source, capture_id, line, line_base64 } = entry
@@ -147,9 +152,9 @@ function frame({ key, value, headers }: DeadLetter): Buffer {
   return Buffer.concat([lengths, text, shortKey ?? Buffer.alloc(0), shortValue])
 }
 
-async function* none(): AsyncGenerator<DeadLetter[]> {}
-
-async function* readLetters(path: string): AsyncGenerator<DeadLetter[]> {
+/** In their order, some at a time; each buffer is the caller's to keep. None where there is no file. */
+export async function* readDeadLetters(path: string): AsyncGenerator<DeadLetter[]> {
+  if (!existsSync(path)) return
   await using file = await open(path, 'r')
   let rest: Buffer = Buffer.alloc(0)
   for (;;) {

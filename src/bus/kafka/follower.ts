@@ -11,7 +11,9 @@ import type { Completion, Fact } from '../../../state/completion.ts'
 import { messageOf } from '../../../state/errors.ts'
 import type { StageName } from '../../../state/job.ts'
 import type { Ledger } from '../../../state/ledger.ts'
-import { type Cluster, retrying, sleep } from './cluster.ts'
+import { sleep } from '../../sleep.ts'
+import { slices } from '../../slices.ts'
+import { type Cluster, retrying } from './cluster.ts'
 import { fetchCommitted, OFFSET_OUT_OF_RANGE, offsetAt } from './fetch.ts'
 import { readRecords } from './records.ts'
 import type { OutMessage } from './transaction.ts'
@@ -66,16 +68,16 @@ export function recordsOf(completion: Completion, ledgerId: string, topic: strin
 
 /** A fact as others need it, and one that is too long for a message in pieces. */
 function withoutFiles(fact: Fact): Fact[] {
-  if (fact.kind === 'published') return slices(fact.chunks, 4000).map((chunks) => ({ ...fact, chunks }))
+  if (fact.kind === 'published') return atLeastOne(slices(fact.chunks, 4000)).map((chunks) => ({ ...fact, chunks }))
   if (fact.kind !== 'commit') return [fact]
   const { commit } = fact
-  return slices(commit.counts, 1500).map((counts) => ({ ...fact, commit: { ...commit, files: [], counts } }))
+  const counted = atLeastOne(slices(commit.counts, 1500))
+  return counted.map((counts) => ({ ...fact, commit: { ...commit, files: [], counts } }))
 }
 
-function slices<T>(items: readonly T[], size: number): T[][] {
-  const found: T[][] = []
-  for (let at = 0; at === 0 || at < items.length; at += size) found.push(items.slice(at, at + size))
-  return found
+/** A fact about nothing is told as well. */
+function atLeastOne<T>(parts: T[][]): T[][] {
+  return parts.length === 0 ? [[]] : parts
 }
 
 function inParts(facts: readonly Fact[]): Fact[][] {

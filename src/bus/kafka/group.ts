@@ -18,8 +18,9 @@ import {
 } from '@platformatic/kafka'
 import type { Log } from '../../../stages/ports.ts'
 import { messageOf } from '../../../state/errors.ts'
+import { sleep } from '../../sleep.ts'
 import { type MemberShare, shareOut } from './assignment.ts'
-import { type Cluster, errorIds, isTransient, retrying, sleep } from './cluster.ts'
+import { type Cluster, errorIds, isTransient, retrying } from './cluster.ts'
 
 export interface Membership {
   groupId: string

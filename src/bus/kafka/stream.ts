@@ -16,8 +16,9 @@ import { messageOf, PipelineError } from '../../../state/errors.ts'
 import { type Layout, spoolOf } from '../../../state/layout.ts'
 import type { Ledger } from '../../../state/ledger.ts'
 import { processIdentity } from '../../../state/process-identity.ts'
-import { type Cluster, isTransient, retrying, sleep } from './cluster.ts'
-import { type Collected, type Collector, openCollector } from './collector.ts'
+import { sleep } from '../../sleep.ts'
+import { type Cluster, isTransient, retrying } from './cluster.ts'
+import { type Collector, openCollector } from './collector.ts'
 import { type Fetched, fetchCommitted, OFFSET_OUT_OF_RANGE, offsetAt, type Position } from './fetch.ts'
 import { type Assignment, type Group, joinGroup, keyOf, type Membership, type TopicPartition } from './group.ts'
 import { readRecords } from './records.ts'
@@ -51,8 +52,6 @@ export interface Stream extends Source {
   lag(): number
   /** Bytes of events that wait for the next flush. */
   buffered(): number
-  /** What of a batch was no event. */
-  collected(lease: string): Collected | undefined
 }
 
 interface Slot extends Position {
@@ -76,7 +75,6 @@ interface Filling {
 
 interface Ready extends Pick<Filling, 'key' | 'dir' | 'begun'> {
   after: Position[]
-  collected: Collected
   lease?: string
   /** Its job is gone from the ledger. */
   isLost?: boolean
@@ -336,7 +334,7 @@ export function openStream(options: StreamOptions): Stream {
       ledger.artifacts.add(path, 'distribute', undefined)
       ledger.jobs.receive({ stage: 'upload', key, input, bytes: collected.bytes, events: collected.events }, ORIGIN)
     })
-    return { key, dir, begun, after: after.filter((each) => begun.has(keyOf(each))), collected }
+    return { key, dir, begun, after: after.filter((each) => begun.has(keyOf(each))) }
   }
 
   function finish(batch: Ready): void {
@@ -353,7 +351,6 @@ export function openStream(options: StreamOptions): Stream {
     group,
     lag: () => [...slots.values()].reduce((sum, { offset, end }) => sum + Math.max(0, end - offset), 0),
     buffered: () => filling?.collector.bytes ?? 0,
-    collected: (lease) => (ready?.lease === lease ? ready.collected : undefined),
 
     claim(ms) {
       if (ready === undefined) return []

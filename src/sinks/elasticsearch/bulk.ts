@@ -9,6 +9,7 @@
 
 import type { Client } from '@elastic/elasticsearch'
 import { PipelineError } from '../../../state/errors.ts'
+import { sleep } from '../../sleep.ts'
 import { isFromServer, serverDown, shortReason, statusOf } from './client.ts'
 
 export interface BulkDocument {
@@ -109,7 +110,7 @@ export function openBulk<D extends BulkDocument>(options: BulkOptions<D>): Bulk<
       signal.throwIfAborted()
       if (round > 0) {
         stats.retried += pending.length
-        await wait(Math.min(MAX_BACKOFF_MS, backoffMs * 2 ** (round - 1)), signal)
+        await sleep(jittered(Math.min(MAX_BACKOFF_MS, backoffMs * 2 ** (round - 1))), signal)
       }
       try {
         pending = settle(pending, await request(pending))
@@ -224,15 +225,7 @@ function sizeOf({ text }: BulkDocument): number {
   return Buffer.byteLength(text) + 120
 }
 
-async function wait(ms: number, signal: AbortSignal): Promise<void> {
-  const jittered = ms / 2 + (Math.random() * ms) / 2
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, jittered)
-    signal.addEventListener('abort', done)
-  })
+/** So that those who were refused together do not come again together. */
+function jittered(ms: number): number {
+  return ms / 2 + (Math.random() * ms) / 2
 }

@@ -6,6 +6,7 @@
  * that hold rows of it. Many hours are partitioned, some at a time.
  */
 
+import { slices } from '../../slices.ts'
 import { literal } from './sql-text.ts'
 import { HOUR_KEY, type StatementInput, selectRows } from './statement.ts'
 
@@ -41,7 +42,7 @@ export const PARQUET_FORMAT = [
   // Ids are all different: a dictionary of them would be built for nothing.
   'DICTIONARY_SIZE_LIMIT 4096',
   // A row group is in memory until it is full.
-  'ROW_GROUP_SIZE 40960',
+  'ROW_GROUP_SIZE 16384',
 ].join(', ')
 
 export function writePlan(input: StatementInput, target: PlanTarget): WritePlan {
@@ -55,7 +56,7 @@ export function writePlan(input: StatementInput, target: PlanTarget): WritePlan 
   if (hours.length <= HOURS_AT_ONCE) return { prepare: [], copies: [partitionedCopy(rows, target)], cleanUp: [] }
   return {
     prepare: [`CREATE OR REPLACE TEMP TABLE ${ROWS_TABLE} AS ${rows}`],
-    copies: batchesOf(hours, HOURS_AT_ONCE).map((batch) =>
+    copies: slices(hours, HOURS_AT_ONCE).map((batch) =>
       partitionedCopy(`SELECT * FROM ${ROWS_TABLE} WHERE ${HOUR_KEY} BETWEEN ${batch[0]} AND ${batch.at(-1)}`, target),
     ),
     cleanUp: [`DROP TABLE ${ROWS_TABLE}`],
@@ -77,8 +78,4 @@ function partitionedCopy(rows: string, { dir, filePrefix }: PlanTarget): Copy {
   // A plan with several copies comes back to the directory, each time with other hours.
   const options = `${PARQUET_FORMAT}, RETURN_STATS, PARTITION_BY (${HOUR_KEY}), ${names}, OVERWRITE_OR_IGNORE`
   return { statement: `COPY (${rows}) TO ${literal(dir)} (${options})` }
-}
-
-function batchesOf<T>(items: readonly T[], size: number): T[][] {
-  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size))
 }

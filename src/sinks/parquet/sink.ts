@@ -1,13 +1,14 @@
 /**
  * The Parquet sink: chunk files of Zeek records in, staged Parquet files and an account of every line out.
  *
- * Each log type's chunks are cut into groups of bounded size, which are written side by side, `threads` of them. What
- * is returned is on the disk. Safe to repeat with an empty `stagingDir`: the same request gives the same rows.
+ * Each log type's chunks are cut into groups of bounded size, which are written side by side, `threads` of them, while
+ * the next is prepared. What is returned is on the disk. Safe to repeat with an empty `stagingDir`: the same request gives the same rows.
  */
 
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
+import PQueue from 'p-queue'
 import { type Network, parseNetwork } from '../../../stages/upload/rules/address.ts'
 import { LOG_TYPE, loadRules, type Rules, type RulesFiles } from '../../../stages/upload/rules.ts'
 import { PipelineError } from '../../../state/errors.ts'
@@ -28,7 +29,7 @@ const GROUP_LINES = 400_000
 const GROUP_FILES = 1000
 
 /** A running statement holds a thread of Node's pool of four; one is left for files. */
-const MAX_WORKERS = 3
+const MAX_STATEMENTS = 3
 
 /** Throws `rules_invalid` and `config_invalid`. */
 export async function openParquetSink(options: ParquetSinkOptions): Promise<ParquetSink> {
@@ -85,14 +86,16 @@ async function writeGroups(
 ): Promise<GroupResult> {
   const failed = new AbortController()
   const signal = request.signal ? AbortSignal.any([request.signal, failed.signal]) : failed.signal
-  const context: GroupContext = { ...settings, ...own, request, signal }
+  const count = Math.min(MAX_STATEMENTS, Math.max(1, settings.threads))
+  const context: GroupContext = { ...settings, ...own, request, signal, statements: new PQueue({ concurrency: count }) }
   const limits = { bytes: settings.groupBytes, lines: GROUP_LINES, files: GROUP_FILES }
   const groups = groupChunks(request.chunks, limits)
   const total: GroupResult = { files: [], accounts: new Array(request.chunks.length) }
-  // One iterator for all workers: each takes the next group when it is free.
+  // One iterator for all workers: each takes the next group when it is free. One more than there are statements: it
+  // prepares the next group meanwhile.
   const queue = groups.entries()
-  const count = Math.min(MAX_WORKERS, Math.max(1, settings.threads), groups.length)
-  await Promise.all(Array.from({ length: count }, () => work().catch((error) => failed.abort(error))))
+  const workers = Array.from({ length: Math.min(count + 1, groups.length) }, work)
+  await Promise.all(workers.map((worker) => worker.catch((error) => failed.abort(error))))
   failed.signal.throwIfAborted()
   return total
 

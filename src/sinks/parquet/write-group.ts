@@ -6,6 +6,7 @@
 import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { DuckDBConnection } from '@duckdb/node-api'
+import type PQueue from 'p-queue'
 import type { Network } from '../../../stages/upload/rules/address.ts'
 import { type Table, tableOf } from '../../../stages/upload/rules/table.ts'
 import type { Rules } from '../../../stages/upload/rules.ts'
@@ -15,6 +16,7 @@ import { type WritePlan, writePlan } from './plan.ts'
 import { createLineReader, type LineReader, type PreparedChunk, prepareChunk } from './prepare.ts'
 import type { Quarantine } from './quarantine.ts'
 import { MAX_HOURS_COUNTED } from './scan.ts'
+import { literal } from './sql-text.ts'
 import { placeFiles, type StagedFile } from './staged.ts'
 import type { StatementInput } from './statement.ts'
 import type { ChunkAccount, EventChunk, SinkRequest } from './types.ts'
@@ -27,6 +29,9 @@ export interface GroupContext {
   filePrefix: string
   maxLineBytes: number
   maxHours: number
+  memoryLimit: string
+  /** Plans wait here for their turn. */
+  statements: PQueue
   tempDir: string
   quarantine: Quarantine
   signal: AbortSignal
@@ -63,7 +68,7 @@ export async function writeGroup(
     await mkdir(dir)
     const filePrefix = `${context.filePrefix}_${logType}_${request.commitId}-${number}`
     const plan = writePlan(statementInput(context, table, reader, chunks, prepared), { dir, filePrefix })
-    const written = await runPlan(connection, plan)
+    const written = await context.statements.add(() => runPlan(connection, plan, context))
     const values = sumOf(prepared, (chunk) => chunk.values)
     checkConserved(table, written, { rows, values, rowsWithExtra: sumOf(prepared, (chunk) => chunk.rowsWithExtra) })
     files.push(...(await placeFiles(request.stagingDir, logType, written)))
@@ -141,13 +146,21 @@ function hoursOfRows({ hours, rows }: PreparedChunk, allowed: ReadonlySet<number
   return new Set([...own.map(([hour]) => hour), ...(placed < rows ? [0] : [])])
 }
 
-async function runPlan(connection: DuckDBConnection, { prepare, copies, cleanUp }: WritePlan): Promise<WrittenFile[]> {
+async function runPlan(
+  connection: DuckDBConnection,
+  { prepare, copies, cleanUp }: WritePlan,
+  { memoryLimit, signal }: Pick<GroupContext, 'memoryLimit' | 'signal'>,
+): Promise<WrittenFile[]> {
+  signal.throwIfAborted()
   const written: WrittenFile[] = []
   try {
     for (const statement of prepare) await connection.run(statement)
     for (const { statement, hour } of copies) {
       const result = await connection.runAndReadAll(statement)
       written.push(...readStats(result.getRowObjectsJson() as unknown as StatsRow[], hour))
+      // Freed memory is kept for the thread that freed it, and every statement runs on another thread of Node's pool.
+      // Setting the limit, be it to what it is, makes DuckDB's allocator give all of it back.
+      await connection.run(`SET memory_limit = ${literal(memoryLimit)}`)
     }
     for (const statement of cleanUp) await connection.run(statement)
     return written

@@ -1,6 +1,6 @@
 /**
  * Stands between clients and a broker and breaks connections at a chosen request: before the broker has it, or when the
- * broker has answered and the client does not know yet.
+ * broker has answered and the client does not know yet. Or it keeps such an answer for a while.
  */
 
 import { once } from 'node:events'
@@ -14,6 +14,8 @@ export interface Cut {
   times: number
   /** Runs before the connection is broken. */
   before?(request: Buffer): Promise<void>
+  /** The answer comes so late, instead of never; the connection is left alone. */
+  lateMs?: number
 }
 
 export interface Proxy {
@@ -22,6 +24,8 @@ export interface Proxy {
   cut(cut: Cut): void
   /** How often it was done. */
   cuts(): number
+  /** Late answers whose connection the client had closed by then, and those that reached it. */
+  late(): { missed: number; arrived: number }
   close(): Promise<void>
 }
 
@@ -30,6 +34,7 @@ export async function startProxy(): Promise<Proxy> {
   let target = 0
   let next: Cut | undefined
   let count = 0
+  const late = { missed: 0, arrived: 0 }
   const server = createServer((client) => {
     const broker = connect(target, '127.0.0.1')
     for (const socket of [client, broker]) {
@@ -41,7 +46,7 @@ export async function startProxy(): Promise<Proxy> {
         broker.destroy()
       })
     }
-    const awaited = new Map<number, () => void>()
+    const awaited = new Map<number, (answer: Buffer) => void>()
     const breakAfter = async (frame: Buffer, { before = async () => {} }: Cut) => {
       count++
       await before(frame)
@@ -54,13 +59,26 @@ export async function startProxy(): Promise<Proxy> {
       const cut = next
       const request = Buffer.from(frame)
       if (cut.where === 'request') return void breakAfter(request, cut)
-      awaited.set(frame.readInt32BE(8), () => void breakAfter(request, cut))
+      const { lateMs } = cut
+      const treat = lateMs === undefined ? () => void breakAfter(request, cut) : keepFor(lateMs)
+      awaited.set(frame.readInt32BE(8), treat)
       broker.write(frame)
     }
+    const keepFor = (ms: number) => (answer: Buffer) => {
+      count++
+      const kept = Buffer.from(answer)
+      setTimeout(() => {
+        if (client.destroyed) late.missed++
+        else {
+          late.arrived++
+          client.write(kept)
+        }
+      }, ms)
+    }
     const onAnswer = (frame: Buffer) => {
-      const cutNow = awaited.get(frame.readInt32BE(4))
-      if (cutNow === undefined) client.write(frame)
-      else cutNow()
+      const treat = awaited.get(frame.readInt32BE(4))
+      if (treat === undefined) client.write(frame)
+      else treat(frame)
     }
     client.on('data', framesOf(onRequest))
     broker.on('data', framesOf(onAnswer))
@@ -75,6 +93,7 @@ export async function startProxy(): Promise<Proxy> {
       next = cut
     },
     cuts: () => count,
+    late: () => late,
     async close() {
       for (const socket of sockets) socket.destroy()
       server.close()

@@ -4,9 +4,14 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { openKafkaBus } from '../../../../src/bus/kafka/bus.ts'
 import { clientOptions } from '../../../../src/bus/kafka/client.ts'
 import { openCluster } from '../../../../src/bus/kafka/cluster.ts'
+import { offsetAt } from '../../../../src/bus/kafka/fetch.ts'
+import { ensureTopics, topicsOf } from '../../../../src/bus/kafka/topics.ts'
 import { createProducer, fence } from '../../../../src/bus/kafka/transaction.ts'
+import { openParquetSink } from '../../../../src/sinks/parquet/sink.ts'
 import type { Batch } from '../../../../stages/hand-offs.ts'
 import { completionOf } from '../../../../stages/runner.ts'
+import type { StageResult } from '../../../../stages/stage.ts'
+import { createUpload } from '../../../../stages/upload/upload.ts'
 import type { Fact } from '../../../../state/completion.ts'
 import type { Job, NewJob, StageName } from '../../../../state/job.ts'
 import { openLedger } from '../../../../state/ledger.ts'
@@ -301,6 +306,75 @@ describe.skipIf(why)(`a batch of live events${why}`, () => {
     await new Promise((resolve) => setTimeout(resolve, 1500))
     expect(host.bus.claim({ stage: 'upload', leaseMs: 1000 })).toEqual([])
   })
+
+  it('that was given up sends its dead letters, each once, when it is tried again', async () => {
+    const world = await openWorld({ KAFKA_PARTITIONS: '1' })
+    const host = await world.host({ stages: ['upload'], intervalMs: 300 })
+    const cluster = openCluster(clientOptions(world.config))
+    onTestFinished(() => cluster.close())
+    const topic = world.config.topicsRaw[0] as string
+    const sensor = createProducer(cluster, { transactionId: `${topic}-sensor`, compression: 'lz4' })
+    const texts = ['nonsense', '{"dns":{"ts":1,"uid":"C1"}}', '{"dns":{"ts":wrong}}']
+    await sensor.transact(never, ({ send }) => send(texts.map((text) => ({ topic, value: Buffer.from(text) }))))
+    const letters = async () =>
+      (await recordsIn(world.config, world.config.topicDeadLetter)).map(({ value }) => String(value)).sort()
+    const { handle } = createUpload({
+      ...{ ledger: host.ledger, layout: host.layout },
+      sink: await openParquetSink({ localNetworks: [], threads: 1, memoryLimit: '300MB' }),
+      flush: { bufferBytes: 0, intervalMs: 0, events: 0 },
+    })
+    const uploaded = async (job: Job) => {
+      const workDir = join(host.layout.spool, `work.${job.lease}`)
+      mkdirSync(workDir, { recursive: true })
+      return await handle([job], { workDir, signal: never, log: recordingLog(), progress: () => {} })
+    }
+    const [job] = (await claimed(host, 'upload')) as [Job]
+    await uploaded(job)
+    await host.bus.fail(job, { code: 'io', message: 'the disk is broken' }, { signal: never })
+    expect(await letters()).toEqual([])
+    expect(host.ledger.jobs.retry()).toBe(1)
+    const [again] = (await claimed(host, 'upload')) as [Job]
+    const result = (await uploaded(again)) as StageResult
+    const completion = completionOf('upload', [again], result, host.layout)
+    await host.bus.complete(completion, { signal: never, uploaded: result.uploaded })
+    expect(await letters()).toEqual(['nonsense', '{"dns":{"ts":wrong}}'])
+  })
+})
+
+/** A broker that is reached through the proxy alone. */
+async function startBehindProxy() {
+  const proxy = await startProxy()
+  onTestFinished(() => proxy.close())
+  const broker = await startBroker({ properties: { 'advertised.listeners': `PLAIN://127.0.0.1:${proxy.port}` } })
+  onTestFinished(async () => await broker[Symbol.asyncDispose]())
+  proxy.to(Number(broker.bootstrap.split(':')[1]))
+  return { proxy, world: worldOn(`127.0.0.1:${proxy.port}`) }
+}
+
+describe.skipIf(whyOwn)(`an answer that comes after its time${whyOwn}`, () => {
+  const LIST_OFFSETS = 2
+
+  it('finds its connection closed, so that it cannot be taken for another', async () => {
+    const { proxy, world } = await startBehindProxy()
+    await ensureTopics(world.config, topicsOf(world.config))
+    const cluster = openCluster({ ...clientOptions(world.config), requestTimeout: 700 })
+    onTestFinished(() => cluster.close())
+    const topic = world.config.topicsRaw[0] as string
+    const sensor = createProducer(cluster, { transactionId: `${topic}-sensor`, compression: 'lz4' })
+    await sensor.transact(never, ({ send }) =>
+      send([0, 1, 1].map((partition) => ({ topic, partition, value: Buffer.from('{}') }))),
+    )
+    // Behind the events, the mark of the transaction.
+    const ends = async () =>
+      await Promise.all([0, 1, 2].map((partition) => offsetAt(cluster, topic, partition, 'latest')))
+    await until(async () => (await ends()).join() === '2,3,0', 'the marks')
+    proxy.cut({ apiKey: LIST_OFFSETS, where: 'answer', times: 1, lateMs: 1500 })
+    await expect(offsetAt(cluster, topic, 0, 'latest')).rejects.toThrow('timed out')
+    expect(await ends()).toEqual([2, 3, 0])
+    await until(() => proxy.late().missed + proxy.late().arrived === 1, 'the late answer')
+    expect(proxy.late()).toEqual({ missed: 1, arrived: 0 })
+    expect(await ends()).toEqual([2, 3, 0])
+  }, 60_000)
 })
 
 describe.skipIf(whyOwn)(`a commit whose answer is lost${whyOwn}`, () => {
@@ -309,12 +383,7 @@ describe.skipIf(whyOwn)(`a commit whose answer is lost${whyOwn}`, () => {
   const result = { handOffs: [jobFor('split', 'b')], facts }
 
   async function behindProxy() {
-    const proxy = await startProxy()
-    onTestFinished(() => proxy.close())
-    const broker = await startBroker({ properties: { 'advertised.listeners': `PLAIN://127.0.0.1:${proxy.port}` } })
-    onTestFinished(async () => await broker[Symbol.asyncDispose]())
-    proxy.to(Number(broker.bootstrap.split(':')[1]))
-    const world = worldOn(`127.0.0.1:${proxy.port}`)
+    const { proxy, world } = await startBehindProxy()
     const host = await world.host({ stages: ['convert', 'split'] })
     await handOn(host, [jobFor('convert', 'a'), jobFor('convert', 'b'), jobFor('convert', 'c'), jobFor('convert', 'd')])
     const cluster = openCluster(clientOptions(world.config))

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { CollectedChunk } from '../../../../src/bus/kafka/collector.ts'
+import { DEAD_LETTERS_FILE, openDeadLetters } from '../../../../src/bus/kafka/dead-letters.ts'
 import type { RawMessage } from '../../../../src/bus/kafka/events.ts'
 import { query, readRows, writeChunks } from '../../sinks/parquet/harness.ts'
 import { collect, headersOf, lettersOf, linesOf, messageOf, scratch } from './messages.ts'
@@ -24,11 +25,11 @@ function* mixed(count: number): Generator<RawMessage> {
 
 describe('collected messages', () => {
   it('lie in files by origin, source and log type, numbered, and as many as were added', () => {
-    const { chunks, events, bytes, dir, deadLetters } = collect(mixed(5000), {
+    const { chunks, events, bytes, dir, refused } = collect(mixed(5000), {
       maxChunkLines: 300,
       bufferBytes: 10_000,
     })
-    expect(events + deadLetters.count).toBe(5000)
+    expect(events + refused).toBe(5000)
     expect(chunks.reduce((sum, { lines }) => sum + lines, 0)).toBe(events)
     expect(chunks.reduce((sum, chunk) => sum + chunk.bytes, 0)).toBe(bytes)
     for (const chunk of chunks) {
@@ -130,9 +131,10 @@ describe('dead letters', () => {
       messageOf(null, { offset: 8n }),
       messageOf(Buffer.from([0xff, 0x00, 0x0a]), { offset: 2n ** 60n }),
     ]
-    const { deadLetters, events } = collect(messages)
+    const { dir, events, refused } = collect(messages)
+    expect(refused).toBe(3)
     expect(events).toBe(1)
-    expect(await lettersOf(deadLetters)).toEqual([
+    expect(await lettersOf(dir)).toEqual([
       {
         key: Buffer.from('k'),
         value: Buffer.from('{"x":1}'),
@@ -149,7 +151,7 @@ describe('dead letters', () => {
         headers: { topic: 'zeek-raw', partition: '0', offset: String(2n ** 60n), reason: 'not JSON' },
       },
     ])
-    expect(await lettersOf(collect([]).deadLetters)).toEqual([])
+    expect(await lettersOf(collect([]).dir)).toEqual([])
   })
 
   it('in any number wait in a file, and of long ones the beginning is kept', async () => {
@@ -158,9 +160,9 @@ describe('dead letters', () => {
       for (let n = 0; n < 3000; n++)
         yield messageOf(n % 500 === 0 ? long : `nonsense ${n} ${'y'.repeat(n)}`, { offset: BigInt(n) })
     }
-    const { deadLetters, dir } = collect(flood())
+    const { dir } = collect(flood())
     expect(readdirSync(dir)).toEqual(['dead-letters'])
-    const letters = await lettersOf(deadLetters)
+    const letters = await lettersOf(dir)
     expect(letters.map(({ headers }) => headers.offset)).toEqual(Array.from({ length: 3000 }, (_, n) => String(n)))
     for (const [n, { value, headers }] of letters.entries()) {
       const isLong = n % 500 === 0
@@ -173,18 +175,20 @@ describe('dead letters', () => {
 
   it('are also the lines that the sink refused, nested again, with their place or their capture', async () => {
     const own = headersOf({ capture: CAPTURE, log: 'conn', ordinal: '12', source: 'lab' })
-    const { chunks, dir, deadLetters } = collect([
+    const { chunks, dir, refused } = collect([
       messageOf('{"dns":{"a":nonsense}}', { partition: 2, offset: 41n }),
       messageOf('{"dns":{"a":1}}', { partition: 2, offset: 42n }),
       messageOf('{"conn":{"a":01}}', { headers: own }),
       messageOf(Buffer.from('{"dns":{"a":"\xff"}}', 'latin1'), { offset: 3n }),
     ])
-    expect(deadLetters.count).toBe(0)
+    expect(refused).toBe(0)
     const { result, stagingDir } = await writeChunks(
       chunks.map((chunk) => ({ ...chunk, source: chunk.source as string, path: join(dir, chunk.file) })),
     )
-    expect(await deadLetters.addQuarantined(join(stagingDir, result.quarantineFile as string), chunks)).toBe(3)
-    const letters = (await lettersOf(deadLetters)).map(({ value, headers }) => ({
+    const quarantineFile = join(stagingDir, result.quarantineFile as string)
+    const deadLetters = openDeadLetters(join(stagingDir, DEAD_LETTERS_FILE))
+    expect(await deadLetters.addQuarantined(quarantineFile, chunks)).toBe(3)
+    const letters = (await lettersOf(stagingDir)).map(({ value, headers }) => ({
       value: value.toString('latin1'),
       ...headers,
     }))
@@ -213,8 +217,8 @@ describe('dead letters', () => {
       ]),
     )
     const elsewhere = collect([messageOf('{"dns":{}}', { topic: 'another' })])
-    expect(await deadLetters.addQuarantined(join(stagingDir, result.quarantineFile as string), elsewhere.chunks)).toBe(
-      0,
-    )
+    expect(await deadLetters.addQuarantined(quarantineFile, elsewhere.chunks)).toBe(0)
+    const unnumbered = chunks.map(({ numbering: _, ...chunk }) => chunk)
+    expect(await deadLetters.addQuarantined(quarantineFile, unnumbered)).toBe(0)
   })
 })

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type CollectedChunk, type CollectorOptions, openCollector } from '../../../../src/bus/kafka/collector.ts'
-import type { DeadLetter, DeadLetters } from '../../../../src/bus/kafka/dead-letters.ts'
+import { DEAD_LETTERS_FILE, type DeadLetter, readDeadLetters } from '../../../../src/bus/kafka/dead-letters.ts'
 import type { RawMessage } from '../../../../src/bus/kafka/events.ts'
 
 export const KNOWN = new Set(['conn', 'dns', 'smb_files', 'http'])
@@ -39,8 +39,9 @@ export function linesOf(dir: string, { file }: CollectedChunk): string[] {
   return text.split('\n').slice(0, -1)
 }
 
-export async function lettersOf(deadLetters: DeadLetters): Promise<DeadLetter[]> {
+/** Those in the directory of a batch. */
+export async function lettersOf(dir: string): Promise<DeadLetter[]> {
   const letters: DeadLetter[] = []
-  for await (const some of deadLetters.read()) letters.push(...some)
+  for await (const some of readDeadLetters(join(dir, DEAD_LETTERS_FILE))) letters.push(...some)
   return letters
 }
