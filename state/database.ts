@@ -5,7 +5,7 @@
  * takes back would break every promise that stands on it, and the library's build defaults to NORMAL.
  */
 
-import { mkdirSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { messageOf, PipelineError } from './errors.ts'
@@ -16,6 +16,8 @@ export type Database = BetterSqlite3.Database
 export function openDatabase(path: string): Database {
   mkdirSync(dirname(path), { recursive: true })
   try {
+    // SQLite makes files that a group can never write; those beside the ledger get the mode of the ledger.
+    closeSync(openSync(path, 'a', 0o664))
     const db = new BetterSqlite3(path, { timeout: 30_000 })
     db.pragma('journal_mode = WAL')
     db.pragma('synchronous = FULL')
