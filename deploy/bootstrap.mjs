@@ -1,5 +1,5 @@
 /**
- * Sets a fresh machine up, then hands over: `node deploy/bootstrap.mjs start|test|bench|build [arguments]`.
+ * Sets a fresh machine up, then hands over: `node deploy/bootstrap.mjs start|test|bench|build|package …`.
  *
  * Needs Node 20.11 or newer and npm, nothing else. What is in place already is left alone, so that a
  * second run goes straight to the command. All messages of the set-up go to stderr: stdout belongs to the

@@ -1,15 +1,13 @@
-/** The bundle for other distributions: in, the tree; out, a tar.zst with it, its checksums, install.sh and the licences. */
+/** The bundle for other distributions: in, the tree; out, a tar.gz with it, its checksums, install.sh and the licences. */
 
 import { createHash } from 'node:crypto'
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { constants, zstdCompressSync } from 'node:zlib'
 import { runTool } from '../bootstrap/child.mjs'
 import { filesBelow } from '../bootstrap/files.mjs'
 import { SetupError } from '../bootstrap/say.mjs'
 import { normalize } from './times.mjs'
-
-const LEVEL = 12
+import { zipped } from './tree.mjs'
 
 export async function buildBundle({ root, folder, tree, version, arch, epoch }) {
   const name = `pcap-pipeline-${version}-linux-${arch.node}`
@@ -38,8 +36,7 @@ export async function buildBundle({ root, folder, tree, version, arch, epoch }) 
   const fixed = ['--sort=name', `--mtime=@${epoch}`, '--owner=0', '--group=0', '--numeric-owner', '--format=gnu']
   const { code, output } = await runTool('tar', [...fixed, '-C', folder, '-cf', tar, name])
   if (code !== 0) throw new SetupError(`${output.trim()}\nthe bundle cannot be made; tar's words are above`)
-  const compressed = zstdCompressSync(readFileSync(tar), { params: { [constants.ZSTD_c_compressionLevel]: LEVEL } })
-  writeFileSync(`${tar}.zst`, compressed)
+  writeFileSync(`${tar}.gz`, zipped(readFileSync(tar)))
   rmSync(tar)
   rmSync(stage, { recursive: true })
 }

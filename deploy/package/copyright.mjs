@@ -79,7 +79,7 @@ function holdersOf({ name, texts }) {
     .filter((text) => text.length < 20_000)
     .flatMap((text) => text.split('\n'))
     .filter((line) => COPYRIGHT_LINE.test(line) && /\d{4}|\(c\)|©/i.test(line))
-    .map((line) => line.replace(/^[\W_]*(?:copyright\b\W*)?(?:\(c\)|©)?\s*/i, '').trim())
+    .map((line) => line.replace(/^[^\w(©]*(?:copyright\b\s*)?(?:\(c\)|©)?[\s:,]*/i, '').trim())
     .filter((line) => line !== '' && !/yyyy|\[name/i.test(line))
   return lines.length > 0 ? lines : [`the authors of ${name}`]
 }

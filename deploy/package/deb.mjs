@@ -12,7 +12,8 @@ import { zipped } from './tree.mjs'
 const SCRIPTS = ['postinst', 'prerm', 'postrm']
 /** Who answers for a package that is built of these sources: DEBFULLNAME and DEBEMAIL, as Debian's own tools have it. */
 const NOBODY = { name: 'pcap-pipeline maintainers', email: 'maintainers@pcap-pipeline.invalid' }
-const COMPRESSION = ['-Zzstd', '-z12', '--threads-max=1']
+/** What every dpkg and lintian reads; of its levels the first takes a third of the time of the usual one, for 5 % more. */
+const COMPRESSION = ['-Zxz', '-z1', '--threads-max=1']
 
 export async function buildDeb({ root, folder, tree, version, arch, epoch }) {
   const stage = join(folder, `deb-${arch.deb}`)

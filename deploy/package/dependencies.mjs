@@ -14,11 +14,16 @@ const QUIET = ['--loglevel=error', '--no-progress', '--no-audit', '--no-fund']
 const FILES = ['package.json', 'package-lock.json', '.npmrc']
 const LICENCE = /^(licen[sc]e|copying|notice|copyright)/i
 const NOT_NEEDED =
-  /(\.(ts|mts|cts|tsx|map|md|markdown|flow|html|yml|yaml|gyp|gypi)|^\..*|^(Makefile|tsconfig.*\.json))$/i
+  /(\.(ts|mts|cts|tsx|map|md|markdown|flow|html|yml|yaml|gyp|gypi)|^\..*|^(Makefile|.*\.sh|tsconfig.*\.json))$/i
 const FOLDERS_NOT_NEEDED =
-  /^(test|tests|__tests__|bench|benchmark|benchmarks|example|examples|doc|docs|man|\.github|coverage)$/
-/** By package, what only its own building needs. */
-const SOURCES = { 'better-sqlite3': ['deps', 'src'] }
+  /^(test|tests|__tests__|bench|benchmark|benchmarks|example|examples|doc|docs|man|bin|tools|scripts|integration|coverage|\..*)$/
+/** By package, what only its own building, or its own command, needs. */
+const SOURCES = {
+  'better-sqlite3': ['deps', 'src'],
+  dotenv: ['dist/cli.cjs'],
+  mime: ['cli.js'],
+  pino: ['bin.js'],
+}
 
 /** @throws SetupError when a package cannot be had. */
 export async function installDependencies({ root, tree, arch }, folder) {

@@ -4,7 +4,7 @@
  * In, a checkout that is set up (dist/ compiled, the pages built); out, below dist/packages:
  *
  *   pcap-pipeline_<version>_<amd64|arm64>.deb         for Debian 12 and newer, Ubuntu 22.04 and newer
- *   pcap-pipeline-<version>-linux-<x64|arm64>.tar.zst the same files with install.sh, for other distributions
+ *   pcap-pipeline-<version>-linux-<x64|arm64>.tar.gz  the same files with install.sh, for other distributions
  *   pcap-pipeline-<version>-linux-<x64|arm64>.cdx.json  what is inside (CycloneDX)
  *   SHA256SUMS
  *
@@ -75,7 +75,7 @@ function ownVersion() {
 }
 
 function writeChecksums(folder) {
-  const names = readdirSync(folder).filter((name) => /\.(deb|tar\.zst|cdx\.json)$/.test(name))
+  const names = readdirSync(folder).filter((name) => /\.(deb|tar\.gz|cdx\.json)$/.test(name))
   const line = (name) =>
     `${createHash('sha256')
       .update(readFileSync(join(folder, name)))

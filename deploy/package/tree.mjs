@@ -7,7 +7,6 @@ import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } fr
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { filesBelow } from '../bootstrap/files.mjs'
-import { SetupError } from '../bootstrap/say.mjs'
 import { componentsOf } from './components.mjs'
 import { copyrightOf } from './copyright.mjs'
 import { installDependencies, pruneDependencies } from './dependencies.mjs'
@@ -37,11 +36,11 @@ export async function assembleTree(release) {
   rmSync(staging, { recursive: true, force: true })
   const modules = await installDependencies(release, staging)
   const components = componentsOf(release, modules)
-  pruneDependencies(modules, arch)
   mkdirSync(at(HOME, 'bin'), { recursive: true })
   const runtime = join(modules, `node-linux-${arch.node}`)
   renameSync(join(runtime, 'bin', 'node'), at(HOME, 'bin', 'node'))
   rmSync(runtime, { recursive: true })
+  pruneDependencies(modules, arch)
   renameSync(modules, at(HOME, 'node_modules'))
   rmSync(staging, { recursive: true })
 
@@ -52,7 +51,9 @@ export async function assembleTree(release) {
   copy('deploy/package/files/pcap-pipeline', 'usr/bin/pcap-pipeline')
   copy('deploy/systemd/launch', `${HOME}/launch`)
   copyUnits(root, tree)
-  put('etc/pcap-pipeline/pcap-pipeline.env', settingsFile(root))
+  // What changes with every new setting is an example; the file of an administrator seldom does, so no upgrade asks.
+  copy('deploy/package/files/pcap-pipeline.env', 'etc/pcap-pipeline/pcap-pipeline.env')
+  copy('.env.example', `${DOCS}/examples/pcap-pipeline.env`)
   copy('deploy/kibana', 'usr/share/pcap-pipeline/kibana')
   put('usr/share/man/man1/pcap-pipeline.1.gz', zipped(manPage(root, version, epoch)))
 
@@ -73,19 +74,6 @@ function copyUnits(root, tree) {
   const units = filesBelow(join(root, 'deploy'), 'systemd').filter((path) => path.startsWith('systemd/pcap-pipeline'))
   for (const unit of units)
     cpSync(join(root, 'deploy', unit), join(tree, 'usr/lib/systemd/system', unit.slice('systemd/'.length)))
-}
-
-/** `.env.example`, with the one setting that an installed pipeline needs. */
-function settingsFile(root) {
-  const [, ...lines] = readFileSync(join(root, '.env.example'), 'utf8').split('\n')
-  const text = lines.join('\n').replace('#DATA_DIR=./data', 'DATA_DIR=/var/lib/pcap-pipeline')
-  if (!text.includes('\nDATA_DIR=/')) throw new SetupError('.env.example has no line for DATA_DIR')
-  return `# The settings of pcap-pipeline, of the service and of the command alike. Take the # off the lines that you change,
-# then: systemctl restart pcap-pipeline. /usr/share/doc/pcap-pipeline/settings.md tells more.
-#
-# The service may write to /var/lib/pcap-pipeline alone: other folders need ReadWritePaths= in a drop-in
-# (/usr/share/doc/pcap-pipeline/install.md).
-${text}`
 }
 
 function manPage(root, version, epoch) {
