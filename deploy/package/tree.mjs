@@ -3,7 +3,7 @@
  * command, units, settings, documents. The .deb, the bundle and the container image are made of this tree.
  */
 
-import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { filesBelow } from '../bootstrap/files.mjs'
@@ -60,7 +60,8 @@ export async function assembleTree(release) {
   for (const doc of filesBelow(root, 'docs').filter((path) => !path.startsWith('docs/decisions/'))) {
     copy(doc, `${DOCS}/${doc.slice('docs/'.length)}`)
   }
-  put(`${DOCS}/README.md`, readFileSync(join(root, 'README.md')))
+  // For a browser, as the service shows them.
+  symlinkSync('../../../lib/pcap-pipeline/dist/ui/help', at(DOCS, 'html'))
   put(`${DOCS}/NEWS.md`, readFileSync(join(root, 'CHANGELOG.md')))
   copy('deploy/systemd/convert-over-kafka.conf', `${DOCS}/examples/convert-over-kafka.conf`)
   put(`${DOCS}/copyright`, copyrightOf(components))

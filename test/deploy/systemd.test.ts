@@ -22,7 +22,7 @@ beforeAll(() => {
   for (const name of readdirSync(units).filter((each) => each.startsWith('pcap-pipeline')))
     cpSync(join(units, name), at('usr/lib/systemd/system', name), { recursive: true })
   for (const path of ['usr/lib/pcap-pipeline/launch', 'usr/bin/pcap-pipeline']) cpSync(join(units, 'launch'), at(path))
-  for (const name of ['sysinit', 'basic', 'shutdown', 'multi-user', 'network-online', 'local-fs'])
+  for (const name of ['sysinit', 'basic', 'shutdown', 'multi-user', 'network', 'local-fs'])
     writeFileSync(at(`usr/lib/systemd/system/${name}.target`), '[Unit]\nDefaultDependencies=no\n')
   writeFileSync(at('usr/lib/systemd/system/system.slice'), '[Unit]\nDefaultDependencies=no\n')
 })
