@@ -37,8 +37,8 @@ function startService(dir: string, env: Record<string, string>, ...args: string[
 }
 
 describe.skipIf(!hasPerl)(`a service that systemd watches${where}`, () => {
-  it.each([['run'], ['stage', 'split'], ['serve']])(
-    '%s %s tells that it is ready, that it is alive, and that it stops',
+  it.each(['run', 'stage split', 'serve'])(
+    '%s tells that it is ready, that it is alive, and that it stops',
     async (command) => {
       const { dir, socket } = await socketOf('notify')
       const child = startService(dir, { NOTIFY_SOCKET: socket.path, WATCHDOG_USEC: '400000' }, ...command.split(' '))
