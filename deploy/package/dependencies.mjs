@@ -23,6 +23,7 @@ const SOURCES = {
   dotenv: ['dist/cli.cjs'],
   mime: ['cli.js'],
   pino: ['bin.js'],
+  yaml: ['bin.mjs'],
 }
 
 /** @throws SetupError when a package cannot be had. */

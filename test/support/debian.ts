@@ -1,7 +1,7 @@
 /** A clean Debian 12 in a folder: made by debootstrap, used by chroot, each time with a /proc of its own. */
 
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Answer } from './cli.ts'
@@ -52,6 +52,8 @@ function names(folder: string): string[] {
 
 export async function makeDebian(): Promise<Debian> {
   const root = mkdtempSync(join(tmpdir(), 'debian-'))
+  // It becomes the / of users who are not root.
+  chmodSync(root, 0o755)
   const made = await finished('debootstrap', ['--variant=minbase', 'bookworm', root, mirror()])
   if (made.code !== 0) {
     rmSync(root, { recursive: true, force: true })
