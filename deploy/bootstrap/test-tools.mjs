@@ -1,14 +1,8 @@
 /**
-<<<<<<< HEAD
- * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, a browser for the pages, and promtool,
- * which checks the rules for Prometheus. Under CI=true they are installed where that can be done; elsewhere nobody is given
- * a Java or a browser unasked, and those tests say that they are skipped. promtool is taken out of its package, which is
- * not installed: that would start a Prometheus.
-=======
- * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, a browser for the pages, and what
- * makes a clean Debian for the package. Under CI=true they are installed where that can be done; elsewhere nobody is
- * given a Java or a browser unasked, and those tests say that they are skipped.
->>>>>>> 1ffea78 (Packages say what is inside; tests of the units, the journal, signs of life and the package in a clean Debian; how to install)
+ * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, a browser for the pages, what makes a
+ * clean Debian for the package, and promtool, which checks the rules for Prometheus. Under CI=true they are installed
+ * where that can be done; elsewhere nobody is given a Java or a browser unasked, and those tests say that they are
+ * skipped. promtool is taken out of its package, which is not installed: that would start a Prometheus.
  */
 
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
