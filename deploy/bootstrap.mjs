@@ -1,5 +1,5 @@
 /**
- * Sets a fresh machine up, then hands over: `node deploy/bootstrap.mjs start|test|bench|build [arguments]`.
+ * Sets a fresh machine up, then hands over: `node deploy/bootstrap.mjs start|test|bench|build|package …`.
  *
  * Needs Node 20.11 or newer and npm, nothing else. What is in place already is left alone, so that a
  * second run goes straight to the command. All messages of the set-up go to stderr: stdout belongs to the
@@ -9,6 +9,7 @@
  *   test    every test, ended by the line `N passed, N failed, N skipped`
  *   bench   one benchmark of test/bench by its name; without a name their list
  *   build   the set-up alone, for a machine that will have no network later
+ *   package packages for machines without npm: package/main.mjs
  */
 
 import { readdirSync } from 'node:fs'
@@ -26,7 +27,7 @@ import { ensureTestTools } from './bootstrap/test-tools.mjs'
 import { runTests } from './bootstrap/tests.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const commands = { start, test, bench, build }
+const commands = { start, test, bench, build, package: makePackages }
 const OLDEST_NODE = 20
 const needsNoEngine = new Set(['--help', '-h', 'help', '--version', '-V'])
 
@@ -76,6 +77,11 @@ async function bench([name, ...args]) {
   await setUp()
   await ensureEngine(root)
   return handOver(findRuntime(root), ['--enable-source-maps', join(folder, `${name}.ts`), ...args])
+}
+
+async function makePackages(args) {
+  await setUp()
+  return handOver(findRuntime(root), [join(root, 'deploy', 'package', 'main.mjs'), ...args])
 }
 
 async function build() {

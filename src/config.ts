@@ -30,11 +30,25 @@ export interface EffectiveSetting {
   unit?: string
 }
 
+/** What systemd and deploy/systemd/launch tell a process that they start; all absent elsewhere. */
+export interface ServiceEnvironment {
+  /** `<device>:<inode>` of the journal's stream. */
+  journalStream?: string
+  /** A descriptor that is connected to the journal's own socket. */
+  journalFd?: number
+  /** A descriptor that is connected to NOTIFY_SOCKET. */
+  notifyFd?: number
+  /** Signs of life are missed after this time. */
+  watchdogMs?: number
+}
+
 type Tree = ReturnType<typeof treeOf>
 
 export interface Config extends Tree {
   /** What a start should say of settings that are accepted and have no effect, or one that is not meant. */
   readonly warnings: readonly string[]
+  /** What a person types in front of a command's name: for messages. */
+  readonly command: string
   readonly settings: readonly EffectiveSetting[]
 }
 
@@ -69,7 +83,25 @@ export function loadConfig({
   const tree = treeOf(parsed.data, cwd, env.PATH ?? '')
   problems.push(...conflictsIn(parsed.data, tree))
   if (problems.length > 0) throw invalid(problems)
-  return deepFreeze({ ...tree, warnings: [...warnings, ...warningsOf(tree)], settings: effectiveSettings(texts, tree) })
+  return deepFreeze({
+    ...tree,
+    command: commandOf(env),
+    warnings: [...warnings, ...warningsOf(tree)],
+    settings: effectiveSettings(texts, tree),
+  })
+}
+
+/** They are no settings: who runs the pipeline does not choose them. */
+export function serviceEnvironment(env: Record<string, string | undefined> = process.env): ServiceEnvironment {
+  const number = (text = '') => (/^\d{1,15}$/.test(text) ? Number(text) : undefined)
+  const microseconds = number(env.WATCHDOG_USEC)
+  const isMeant = env.WATCHDOG_PID === undefined || number(env.WATCHDOG_PID) === process.pid
+  return {
+    journalStream: env.JOURNAL_STREAM,
+    journalFd: number(env.JOURNAL_FD),
+    notifyFd: number(env.NOTIFY_FD),
+    watchdogMs: microseconds && isMeant ? microseconds / 1000 : undefined,
+  }
 }
 
 /** The settings in effect, each with its source; secrets and credentials within addresses are masked. */
@@ -218,6 +250,11 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
 /** `local` and `policy/tuning/json-logs` are looked up by Zeek itself. */
 function isZeekName(script: string): boolean {
   return script !== '' && !script.startsWith('.') && !script.startsWith('/') && !script.endsWith('.zeek')
+}
+
+/** From a checkout it is npm that starts the program; where it is installed it has a name of its own. */
+function commandOf(env: Record<string, string | undefined>): string {
+  return env.npm_lifecycle_event === 'start' ? 'npm start --silent --' : 'pcap-pipeline'
 }
 
 function warningsOf({ bus }: Tree): string[] {

@@ -8,14 +8,18 @@
 import { Writable } from 'node:stream'
 import { createLogger, format, transports } from 'winston'
 import type { Log, LogValues } from '../stages/ports.ts'
-import type { Config } from './config.ts'
+import { type Config, type ServiceEnvironment, serviceEnvironment } from './config.ts'
 import { openLogFile } from './log/file.ts'
-import { jsonLine, textLine } from './log/line.ts'
+import { isJournal, journalRecord, prioritized } from './log/journal.ts'
+import { bareLine, jsonLine, type LogEvent, textLine } from './log/line.ts'
+import { openDatagrams } from './service/datagrams.ts'
 
 type Level = 'debug' | 'info' | 'warn' | 'error'
 
 export interface LogOptions {
   console: 'stdout' | 'stderr' | 'none'
+  /** Where systemd has started this process; default: what the environment tells. */
+  service?: ServiceEnvironment
 }
 
 export interface OpenLog extends Log, AsyncDisposable {
@@ -23,17 +27,18 @@ export interface OpenLog extends Log, AsyncDisposable {
   close(): Promise<void>
 }
 
-export function openLog(config: Config['log'], { console }: LogOptions): OpenLog {
+export function openLog(config: Config['log'], { console, service = serviceEnvironment() }: LogOptions): OpenLog {
   const toLine = config.format === 'json' ? jsonLine : textLine
-  const screen = openConsole(console)
+  const screen = openConsole(console, config.format, service)
   const file = config.file === undefined ? undefined : openFile(config.file)
-  const sinks = [screen?.append, file?.append].filter((append) => append !== undefined)
+  const sinks: ((event: LogEvent) => void)[] = []
+  if (screen) sinks.push((event) => screen.append(event))
+  if (file) sinks.push((event) => file.append(toLine(event)))
   const logger = createLogger({
     level: config.level,
-    format: format.printf(({ level, message, values }) =>
-      toLine({ time: new Date(), level, message: String(message), values: values as LogValues }),
-    ),
-    transports: sinks.map((append) => new transports.Stream({ stream: lineStream(append), eol: '' })),
+    // As it is: each console and file makes its own text of it.
+    format: format((info) => info)(),
+    transports: sinks.map((append) => new transports.Stream({ stream: eventStream(append) })),
     // Without a transport winston complains on stderr.
     silent: sinks.length === 0,
   })
@@ -55,9 +60,9 @@ export function openLog(config: Config['log'], { console }: LogOptions): OpenLog
   /** What is wrong with the file cannot be said in the file. */
   function openFile(path: string) {
     const say = (level: Level, message: string, values: LogValues) => {
-      const line = toLine({ time: new Date(), level, message, values: { component: 'log', ...values } })
-      if (screen) screen.append(line)
-      else process.stderr.write(`${line}\n`)
+      const event = { time: new Date(), level, message, values: { component: 'log', ...values } }
+      if (screen) screen.append(event)
+      else process.stderr.write(`${toLine(event)}\n`)
     }
     return openLogFile({
       ...config,
@@ -80,22 +85,31 @@ export function openLog(config: Config['log'], { console }: LogOptions): OpenLog
 }
 
 interface Screen {
-  append(line: string): void
+  append(event: LogEvent): void
   close(): Promise<void>
 }
 
 /** A console whose reader went away (`| head`) takes no more lines; that is its end, not the program's. */
-function openConsole(name: LogOptions['console']): Screen | undefined {
+function openConsole(
+  name: LogOptions['console'],
+  logFormat: Config['log']['format'],
+  { journalStream, journalFd }: ServiceEnvironment,
+): Screen | undefined {
   if (name === 'none') return undefined
   const stream = process[name]
+  const isOfJournal = isJournal(stream.fd, journalStream)
+  const toLine = logFormat === 'json' ? jsonLine : isOfJournal ? bareLine : textLine
+  const send = isOfJournal ? openDatagrams(journalFd) : undefined
   let isGone = false
   const onError = () => {
     isGone = true
   }
   stream.on('error', onError)
   return {
-    append(line) {
-      if (!isGone) stream.write(`${line}\n`)
+    append(event) {
+      const line = toLine(event)
+      if (isGone || send?.(journalRecord(event, line))) return
+      stream.write(`${isOfJournal ? prioritized(event.level, line) : line}\n`)
     },
     async close() {
       if (!isGone) await new Promise<void>((resolve) => stream.write('', () => resolve()))
@@ -105,12 +119,12 @@ function openConsole(name: LogOptions['console']): Screen | undefined {
   }
 }
 
-/** Takes a line at once, so that nothing waits in a queue when the process ends. */
-function lineStream(append: (line: string) => void): Writable {
+/** Takes an event at once, so that nothing waits in a queue when the process ends. */
+function eventStream(append: (event: LogEvent) => void): Writable {
   return new Writable({
-    decodeStrings: false,
-    write(line: string, _encoding, done) {
-      append(line)
+    objectMode: true,
+    write({ level, message, values }, _encoding, done) {
+      append({ time: new Date(), level, message: String(message), values })
       done()
     },
   })

@@ -4,6 +4,8 @@ import { messageOf, PipelineError } from '../state/errors.ts'
 import { EXIT } from './cli/exit-codes.ts'
 import { runProgram } from './cli/program.ts'
 import { printable } from './cli/text.ts'
+import { serviceEnvironment } from './config.ts'
+import { isJournal, prioritized } from './log/journal.ts'
 
 function exitCodeOf(error: unknown): number {
   if (!(error instanceof PipelineError)) return EXIT.failed
@@ -17,7 +19,9 @@ function complain(error: unknown): void {
   const text = foreseen
     ? error.message
     : `unexpected error (a bug; please report it): ${error instanceof Error ? error.stack : messageOf(error)}`
-  process.stderr.write(`pcap-pipeline: ${text.split('\n').map(printable).join('\n')}\n`)
+  const said = `pcap-pipeline: ${text.split('\n').map(printable).join('\n')}`
+  const { journalStream } = serviceEnvironment()
+  process.stderr.write(`${isJournal(process.stderr.fd, journalStream) ? prioritized('error', said) : said}\n`)
 }
 
 // Small buffers are slices of a shared block, and one that lives long keeps its whole block alive: with Node's

@@ -6,7 +6,7 @@
 import type { Bus } from '../stages/bus.ts'
 import { probeInbox, type Watcher, watchInbox } from '../stages/monitor/watch.ts'
 import type { Log } from '../stages/ports.ts'
-import { type Observer, type Runner, type RunnerOptions, startRunner } from '../stages/runner.ts'
+import { type Observer, type Runner, type RunnerOptions, type Signs, startRunner } from '../stages/runner.ts'
 import type { Stage } from '../stages/stage.ts'
 import { sweep } from '../stages/sweep.ts'
 import { messageOf } from '../state/errors.ts'
@@ -40,6 +40,8 @@ export interface PipelineOptions {
 }
 
 export interface Pipeline {
+  /** What tells whether it moves, by stage. */
+  signs(): ReadonlyMap<StageName, Signs>
   /** Looks at the queues and the inbox now. */
   wake(): void
   /** Ends or gives back what is in hand within the limit. */
@@ -58,10 +60,10 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   const disk = createDiskGuard({ dirs, floorBytes: diskFloorBytes, log: component('disk') })
   const mayClaim = (stage: StageName) => disk.mayClaim(stage) && (indexing?.mayClaim(stage) ?? true)
   const healthLine = startHealth({ ledger, bus, log: component('health'), ...health })
-  const runners: Runner[] = []
+  const runners = new Map<StageName, Runner>()
   let isSweeping = false
   const wake = () => {
-    for (const runner of runners) runner.wake()
+    for (const runner of runners.values()) runner.wake()
   }
 
   await sweepNow()
@@ -79,7 +81,8 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       },
     }
     const { name } = stage
-    runners.push(
+    runners.set(
+      name,
       startRunner(stage, {
         ledger,
         bus,
@@ -142,11 +145,12 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       watcher?.rescan()
       wake()
     },
+    signs: () => new Map([...runners].map(([name, runner]) => [name, runner.signs()])),
     async stop(limitMs) {
       clearInterval(sweeping)
       clearTimeout(probing)
       await watcher?.close()
-      await Promise.all(runners.map((runner) => runner.stop(limitMs)))
+      await Promise.all([...runners.values()].map((runner) => runner.stop(limitMs)))
       await bus.close()
       healthLine.close()
     },

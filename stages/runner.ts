@@ -46,9 +46,18 @@ export interface Observer {
   gathered?(stage: StageName, bytes: number): void
 }
 
+/** What tells a runner that works from one that hangs, in milliseconds ago. */
+export interface Signs {
+  /** The queue was looked at, and could be read. */
+  lookedMs: number
+  /** The last sign of the call that has been silent for the longest; 0 while none is under way. */
+  silentMs: number
+}
+
 export interface Runner {
   /** Looks at the queue now. */
   wake(): void
+  signs(): Signs
   /**
    * Claims nothing more; lets what is in hand end within the limit, then aborts it and puts it back into the
    * queue. Resolves when no call is under way.
@@ -66,6 +75,9 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
   const stopping = new AbortController()
   const aborting = new AbortController()
   let timer: NodeJS.Timeout | undefined
+  let lookedAt = performance.now()
+  /** When each call under way gave its last sign, by its lease. */
+  const heard = new Map<string, number>()
 
   function wake(): void {
     if (stopping.signal.aborted) return
@@ -74,9 +86,10 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     try {
       while (queue.pending + queue.size < concurrency && mayClaim(stage.name)) {
         const jobs = bus.claim({ stage: stage.name, leaseMs })
-        if (jobs.length === 0) return
+        if (jobs.length === 0) break
         void queue.add(() => work(jobs)).then(wake)
       }
+      lookedAt = performance.now()
     } catch (error) {
       log.error('the queue cannot be read; trying again', { error: messageOf(error) })
     }
@@ -90,7 +103,9 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     let progress: Progress | undefined
     const report = (latest: Progress): void => {
       progress = { ...progress, ...latest }
+      heard.set(lease, performance.now())
     }
+    report({})
     const heartbeat = setInterval(() => renew(lease, progress, cancel), Math.min(leaseMs / 3, 1000))
     const workDir = spool.workDir(first[0] as Job)
     /** Grows while a group is gathered: whatever happens, none of it may stay behind. */
@@ -124,6 +139,7 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       await settleFailure(jobs, error)
     } finally {
       clearInterval(heartbeat)
+      heard.delete(lease)
       if (!kept) await spool.remove(workDir)
       await spool.removeReleased()
     }
@@ -266,8 +282,13 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
     clearTimeout(limit)
   }
 
+  function signs(): Signs {
+    const now = performance.now()
+    return { lookedMs: now - lookedAt, silentMs: now - Math.min(now, ...heard.values()) }
+  }
+
   wake()
-  return { wake, stop }
+  return { wake, signs, stop }
 }
 
 /** What a finished call leaves to be recorded. */

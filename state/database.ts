@@ -6,7 +6,7 @@
  * migration a copy is kept, with which the version before can go on.
  */
 
-import { mkdirSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { copyBefore, newestCopyFor } from './before-migration.ts'
@@ -20,6 +20,8 @@ export function openDatabase(path: string): Database {
   mkdirSync(dirname(path), { recursive: true })
   checkNotBeingReplaced(path)
   try {
+    // SQLite makes files that a group can never write; those beside the ledger get the mode of the ledger.
+    closeSync(openSync(path, 'a', 0o664))
     const db = new BetterSqlite3(path, { timeout: 30_000 })
     db.pragma('journal_mode = WAL')
     db.pragma('synchronous = FULL')

@@ -8,6 +8,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { readFileSync, readlinkSync } from 'node:fs'
+import { errnoOf } from './errors.ts'
 
 export type ProcessState = 'alive' | 'dead' | 'unknown'
 
@@ -17,14 +18,26 @@ export function processIdentity(): string {
   return self
 }
 
-/** `unknown` where this process cannot see the other (another container): only its lease tells then. */
+/** `unknown` where this process cannot see the other (another container, `hidepid`): only its lease tells then. */
 export function stateOf(identity: string): ProcessState {
   const [boot, namespace, pid, started] = identity.split('/')
   const [ourBoot, ourNamespace] = self.split('/')
   if (!boot || !namespace || !pid || !started) return 'unknown'
   if (boot !== ourBoot) return 'dead'
   if (namespace !== ourNamespace) return 'unknown'
-  return startTime(pid) === started ? 'alive' : 'dead'
+  const seen = startTime(pid)
+  if (seen === undefined && isHidden(Number(pid))) return 'unknown'
+  return seen === started ? 'alive' : 'dead'
+}
+
+/** /proc may be mounted so that processes of other users are not in it (`hidepid`); the kernel still tells of them. */
+function isHidden(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return false
+  } catch (error) {
+    return errnoOf(error) === 'EPERM'
+  }
 }
 
 function describeSelf(): string {

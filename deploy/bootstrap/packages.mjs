@@ -85,7 +85,7 @@ async function requireRuntime(root) {
 }
 
 /** The npm that started this, else the one on the PATH. */
-function npmCommand() {
+export function npmCommand() {
   const path = process.env.npm_execpath ?? ''
   return basename(path) === 'npm-cli.js' ? [process.execPath, path] : ['npm']
 }

@@ -9,7 +9,8 @@
 import { writeFileSync } from 'node:fs'
 
 const INSTALLABLE =
-  'tshark|dumpcap|editcap|mergecap|capinfos|openssl|zstd|gzip|zip|unzip|lz4|jq|git|python3|java|maven|kafka|chromium'
+  'tshark|dumpcap|editcap|mergecap|capinfos|openssl|zstd|gzip|zip|unzip|lz4|jq|git|python3|java|maven|kafka|chromium|' +
+  'debootstrap|lintian'
 const WANTS_TOOL = new RegExp(
   `\\b(?:needs|requires|without|no|missing)\\s+(?:\\w+\\s+)?(?:${INSTALLABLE})\\b|` +
     `\\b(?:${INSTALLABLE})\\s+(?:is\\s+)?(?:missing|absent|not\\s+(?:installed|found|there|available))\\b`,

@@ -1,8 +1,8 @@
 /**
- * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, a browser for the pages, and promtool,
- * which checks the rules for Prometheus. Under CI=true they are installed where that can be done; elsewhere nobody is given
- * a Java or a browser unasked, and those tests say that they are skipped. promtool is taken out of its package, which is
- * not installed: that would start a Prometheus.
+ * What the tests alone need: Java and Maven, which start a Kafka broker, openssl, a browser for the pages, what makes a
+ * clean Debian for the package, and promtool, which checks the rules for Prometheus. Under CI=true they are installed
+ * where that can be done; elsewhere nobody is given a Java or a browser unasked, and those tests say that they are
+ * skipped. promtool is taken out of its package, which is not installed: that would start a Prometheus.
  */
 
 import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs'
@@ -14,7 +14,7 @@ import { say } from './say.mjs'
 
 /** By command, the package that has it. */
 const BROKER_TOOLS = { java: 'default-jre-headless', mvn: 'maven', openssl: 'openssl' }
-const TOOLS = { chromium: 'chromium' }
+const TOOLS = { chromium: 'chromium', debootstrap: 'debootstrap', lintian: 'lintian' }
 
 /** Tools that are only unpacked; the last of the tests' PATH. */
 export function toolsFolder(env = process.env) {

@@ -138,7 +138,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     if (!isLoopback(host) && mode() === 'none') {
       throw new PipelineError(
         'config_invalid',
-        `HTTP_HOST is ${host}, which others can reach, and nobody would have to log in: set HTTP_TOKEN, make an account (\`npm start -- account add NAME\`), or listen on 127.0.0.1`,
+        `HTTP_HOST is ${host}, which others can reach, and nobody would have to log in: set HTTP_TOKEN, make an account (\`${config.command} account add NAME\`), or listen on 127.0.0.1`,
       )
     }
     try {

@@ -1,7 +1,8 @@
 /** What every command gets: settings, a log on stderr, and the pipeline's parts when it asks for them. */
 
 import type { Log } from '../../stages/ports.ts'
-import { type Config, loadConfig } from '../config.ts'
+import { type Config, type ConfigOptions, loadConfig, serviceEnvironment } from '../config.ts'
+import { isJournal } from '../log/journal.ts'
 import { openLog } from '../log.ts'
 import { openParts, type Parts } from '../parts.ts'
 
@@ -11,7 +12,7 @@ export interface Context extends AsyncDisposable {
   parts(): Parts
   /** The answer: the only thing that goes to stdout. */
   print(text: string): void
-  /** For people who watch; goes to stderr. */
+  /** For people who watch; goes to stderr, but not into the journal, which nobody watches. */
   tell(text: string): void
 }
 
@@ -22,19 +23,20 @@ export interface ContextOptions {
   stateless?: boolean
 }
 
-let chosenFile: string | undefined
+let files: Pick<ConfigOptions, 'configFile' | 'envFile'> = {}
 
-/** The file of `--config`: said once, before the command that is run. */
-export function useConfigFile(path: string | undefined): void {
-  chosenFile = path
+/** Those of `--config` and `--settings`: said once, before the command that is run. */
+export function useFiles(named: typeof files): void {
+  files = named
 }
 
-export function configFile(): string | undefined {
-  return chosenFile
+/** For what reads the settings itself. */
+export function filesNamed(): typeof files {
+  return files
 }
 
 export function openContext({ console = 'none', stateless = false }: ContextOptions = {}): Context {
-  const config = loadConfig({ configFile: chosenFile })
+  const config = loadConfig(files)
   const log = openLog(stateless ? { ...config.log, file: undefined } : config.log, { console })
   let parts: Parts | undefined
   return {
@@ -45,7 +47,9 @@ export function openContext({ console = 'none', stateless = false }: ContextOpti
       return parts
     },
     print: (text) => void process.stdout.write(`${text}\n`),
-    tell: (text) => void process.stderr.write(`${text}\n`),
+    tell(text) {
+      if (!isJournal(process.stderr.fd, serviceEnvironment().journalStream)) process.stderr.write(`${text}\n`)
+    },
     async [Symbol.asyncDispose]() {
       await parts?.[Symbol.asyncDispose]()
       await log.close()

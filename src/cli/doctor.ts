@@ -6,7 +6,7 @@ import { countBy } from '../count-by.ts'
 import { type Examined, examine, examineWithoutSettings, worst } from '../doctor/doctor.ts'
 import { openHost } from '../doctor/host.ts'
 import { layoutFrom } from '../parts.ts'
-import { configFile } from './context.ts'
+import { filesNamed } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { printable } from './text.ts'
 
@@ -28,7 +28,7 @@ export async function doctor({ deep, json, now }: DoctorOptions): Promise<number
   async function find(onFound: (found: Examined) => void): Promise<Examined[]> {
     let config: Config
     try {
-      config = loadConfig({ configFile: configFile() })
+      config = loadConfig(filesNamed())
     } catch (thrown) {
       if (!(thrown instanceof PipelineError)) return await examineWithoutSettings(new Error(messageOf(thrown)), onFound)
       return await examineWithoutSettings(thrown, onFound)

@@ -2,7 +2,7 @@
 
 import { Command, CommanderError, Option } from 'commander'
 import type { QueryFormat } from '../query/run.ts'
-import { useConfigFile } from './context.ts'
+import { useFiles } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { captures, failed, receipt, showConfig, status } from './inspect-commands.ts'
 import type { ReportOptions } from './watchlist-commands.ts'
@@ -37,9 +37,10 @@ export function makeProgram(does: Does): Command {
     .exitOverride()
     .configureOutput({ writeOut: (text) => process.stdout.write(text), writeErr: (text) => process.stderr.write(text) })
     .showHelpAfterError('(--help shows the commands)')
+    .option('--settings <file>', 'a file of settings to read instead of .env')
     .option('--config <file>', 'a config.json of zeek-kafka-parquet, for settings that are given nowhere else')
     .configureHelp({ showGlobalOptions: true })
-    .hook('preAction', (command) => useConfigFile(command.opts().config))
+    .hook('preAction', (command) => useFiles({ configFile: command.opts().config, envFile: command.opts().settings }))
 
   program
     .command('run')

@@ -5,12 +5,18 @@ import { relative } from 'node:path'
 import { messageOf, PipelineError } from '../../state/errors.ts'
 import { STAGE_NAMES, type StageName } from '../../state/job.ts'
 import type { Api } from '../api/server.ts'
-import type { Config } from '../config.ts'
+import { type Config, serviceEnvironment } from '../config.ts'
 import { checkRules, type Parts } from '../parts.ts'
 import type { Pipeline } from '../pipeline.ts'
+import { openServiceManager } from '../service/manager.ts'
+import { findStandstill } from '../service/standstill.ts'
 import { openPages } from '../serving.ts'
 import { type Context, openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
+
+/** The watchdog's limits: a queue that is not looked at hangs soon; work that is silent may be long. */
+const LOOK_MS = 60_000
+const WORK_MS = 3_600_000
 
 export async function runAll(): Promise<number> {
   return await serve(STAGE_NAMES, { pages: true })
@@ -47,7 +53,14 @@ export async function runServe(): Promise<number> {
   const address = await api.listen()
   log.child({ component: 'startup' }).info('the pages are served', { address, pid: process.pid })
   tell(`\nThe pages:  ${address}/\n`)
+  const manager = openServiceManager(serviceEnvironment())
+  using _signs = manager.watch(() => {
+    parts.ledger.jobs.depths()
+    return undefined
+  }, log)
+  manager.ready(`serving ${address}`)
   await stopped
+  manager.stopping(config.stopTimeoutMs)
   await (await parts.bus()).close()
   return EXIT.ok
 }
@@ -92,12 +105,18 @@ async function serve(stages: readonly StageName[], { check, pages = false }: Ser
   if (stages.includes('monitor')) {
     const here = (path: string) => relative(process.cwd(), path) || path
     tell(`\nDrop captures into ${here(layout.inbox)}/ (a subfolder names their source).`)
-    tell('Ask for rows with:  npm start --silent -- query "select * from conn limit 10"')
-    tell('See what is there:  npm start --silent -- tables      captures: npm start --silent -- captures\n')
+    tell(`Ask for rows with:  ${config.command} query "select * from conn limit 10"`)
+    tell(`See what is there:  ${config.command} tables      captures: ${config.command} captures\n`)
   }
   const api = pages && config.http.enabled ? await servePages(context, parts, pipeline) : undefined
+  const manager = openServiceManager(serviceEnvironment())
+  // A conversion has a limit of its own, which the user may set.
+  const limits = { lookMs: LOOK_MS, workMs: Math.max(WORK_MS, 2 * config.convert.timeoutMs) }
+  using _signs = manager.watch(() => findStandstill(pipeline.signs(), limits), startup)
+  manager.ready(`at work: ${stages.join(', ')}`)
   const signal = await stopped
   startup.info('stopping', { signal, limit_s: config.stopTimeoutMs / 1000 })
+  manager.stopping(config.stopTimeoutMs)
   await api?.close()
   await pipeline.stop(config.stopTimeoutMs)
   startup.info('stopped')
@@ -111,7 +130,9 @@ async function serve(stages: readonly StageName[], { check, pages = false }: Ser
 async function servePages({ config, log, tell }: Context, parts: Parts, pipeline: Pipeline): Promise<Api | undefined> {
   const api = await openPages(config, log, parts, { stages: STAGE_NAMES, wake: () => pipeline.wake() })
   try {
-    tell(`The pages:  ${await api.listen()}/\n`)
+    const address = await api.listen()
+    log.child({ component: 'startup' }).info('the pages are served', { address })
+    tell(`The pages:  ${address}/\n`)
     return api
   } catch (error) {
     await api.close()

@@ -92,7 +92,7 @@ export function openLogFile({ path, maxBytes, maxFiles, onTrouble, onRecovery }:
     }
     if (fd !== undefined) return
     if (current === undefined) mkdirSync(dirname(path), { recursive: true })
-    fd = openSync(path, APPEND, 0o640)
+    fd = openSync(path, APPEND, 0o660)
   }
 
   function fail(error: unknown): void {

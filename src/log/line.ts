@@ -40,6 +40,20 @@ export function textLine({ time, level, message, values }: LogEvent): string {
   return parts.join(' | ')
 }
 
+/** As `textLine`, for a console that has its own time and level for each record. */
+export function bareLine({ message, values }: LogEvent): string {
+  const { component = DEFAULT_COMPONENT, ...context } = values
+  const fields = Object.entries(context).flatMap(field).join(' ')
+  return [plain(String(component)), plain(message), ...(fields === '' ? [] : [fields])].join(' | ')
+}
+
+/** Every value by its name as lines show it, bounded, `component` first; as text that is not quoted. */
+export function shownValues({ component = DEFAULT_COMPONENT, ...context }: LogValues): [string, string][] {
+  return Object.entries({ component, ...context })
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => [fieldName(name), shorten(String(value), LONGEST_VALUE)])
+}
+
 export function jsonLine({ time, level, message, values }: LogEvent): string {
   const { component = DEFAULT_COMPONENT, ...context } = values
   const named = Object.entries(context).filter(([, value]) => value !== undefined)

@@ -120,10 +120,23 @@ describe('looking for an engine', () => {
 
 describe('the tools of the tests', () => {
   it('are those packages whose commands are not on the PATH, without those of a broker where one is named', () => {
-    expect(missingTools({ PATH: dir })).toEqual(['default-jre-headless', 'maven', 'openssl', 'chromium'])
+    expect(missingTools({ PATH: dir })).toEqual([
+      'default-jre-headless',
+      'maven',
+      'openssl',
+      'chromium',
+      'debootstrap',
+      'lintian',
+    ])
     writeFileSync(join(dir, 'java'), '#!/bin/sh', { mode: 0o755 })
-    expect(missingTools({ PATH: `/nowhere:${dir}` })).toEqual(['maven', 'openssl', 'chromium'])
-    expect(missingTools({ PATH: dir, KAFKA_BROKERS: 'a:9092' })).toEqual(['chromium'])
+    expect(missingTools({ PATH: `/nowhere:${dir}` })).toEqual([
+      'maven',
+      'openssl',
+      'chromium',
+      'debootstrap',
+      'lintian',
+    ])
+    expect(missingTools({ PATH: dir, KAFKA_BROKERS: 'a:9092' })).toEqual(['chromium', 'debootstrap', 'lintian'])
   })
 })
 

@@ -1,4 +1,4 @@
-import { fork } from 'node:child_process'
+import { fork, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -148,6 +148,17 @@ describe('the file', () => {
   })
 })
 
+/** As another user whose /proc shows that user's processes alone; what the command says. */
+function asStranger(command: string[]): string {
+  const hide =
+    'mount -t proc -o hidepid=2 proc /proc && exec setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"'
+  return spawnSync('unshare', ['--mount', '--', 'sh', '-c', hide, 'sh', ...command], { encoding: 'utf8' }).stdout.trim()
+}
+
+const readsThis = `process.stdout.write(String(require('node:fs').statSync(process.argv[1]).isFile()))`
+const canHide =
+  process.getuid?.() === 0 && asStranger([process.execPath, '-e', readsThis, import.meta.filename]) === 'true'
+
 describe('process identities', () => {
   it('tell the living from the dead, even when the process id is used again', async () => {
     expect(stateOf(processIdentity())).toBe('alive')
@@ -157,6 +168,18 @@ describe('process identities', () => {
     expect(stateOf(`another-boot/${namespace}/${process.pid}/${started}`)).toBe('dead')
     expect(stateOf(`${boot}/1/${process.pid}/${started}`)).toBe('unknown')
   })
+
+  it.skipIf(!canHide)(
+    `leave it open where the system hides a process${canHide ? '' : ' (skipped: only root can hide one)'}`,
+    () => {
+      const module = JSON.stringify(join(import.meta.dirname, '../../state/process-identity.ts'))
+      const script = `const { stateOf } = await import(${module}); console.log(stateOf(process.argv[1]))`
+      const node = [process.execPath, '--disable-warning=ExperimentalWarning', '--input-type=module', '-e', script]
+      const identity = processIdentity()
+      const gone = identity.replace(/\/\d+\/\d+$/, '/99999999/1')
+      expect([identity, gone].map((each) => asStranger([...node, each]))).toEqual(['unknown', 'dead'])
+    },
+  )
 
   it('a lease of a killed process is free at once', async () => {
     const layout = testLayout()
