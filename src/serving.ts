@@ -21,13 +21,13 @@ export interface ServeOptions {
 export async function openPages(
   config: Config,
   log: Log,
-  { ledger, layout, stages, bus, indexing }: Parts,
+  { ledger, layout, stages, bus, indexing, meter }: Parts,
   { stages: run, wake, ...rest }: ServeOptions & Pick<ApiOptions, 'checkAnswers' | 'page'>,
 ): Promise<Api> {
   const { openApi } = await import('./api/server.ts')
   const component = log.child({ component: 'api' })
   return await openApi({
-    ...{ config, ledger, layout, wake },
+    ...{ config, ledger, layout, meter, wake },
     ...rest,
     log: component,
     bus: await bus(),

@@ -6,7 +6,7 @@
  */
 
 import type { CaptureFormat, PacketAccount } from './capture.ts'
-import type { Database } from './database.ts'
+import { type Database, onDisk } from './database.ts'
 import { PipelineError } from './errors.ts'
 
 /**
@@ -41,6 +41,8 @@ export interface CaptureRow {
   /** Milliseconds since the epoch. */
   acceptedAt: number
   finishedAt: number | null
+  /** When retention removed its file; null while it is there. */
+  fileRemovedAt: number | null
 }
 
 export interface Arrival {
@@ -86,7 +88,7 @@ export function isBeingRemoved(state: CaptureState): boolean {
 export type Captures = ReturnType<typeof createCaptures>
 
 const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings,
-  accepted_at AS acceptedAt, finished_at AS finishedAt`
+  accepted_at AS acceptedAt, finished_at AS finishedAt, file_removed_at AS fileRemovedAt`
 
 const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS fileSha256, capture_id AS captureId,
   outcome, reason, arrived_at AS arrivedAt`
@@ -142,10 +144,10 @@ export function createCaptures(db: Database) {
       .map(toCapture)
   }
 
-  /** How many captures there are by state, and the bytes of all. */
+  /** How many captures there are by state, and the bytes on the disk of those whose file is there. */
   function summary(): { states: Partial<Record<CaptureState, number>>; bytes: number } {
     const groups = db
-      .prepare(`SELECT state, COUNT(*) AS captures, SUM(bytes) AS bytes FROM captures GROUP BY state`)
+      .prepare(`SELECT state, COUNT(*) AS captures, SUM(IIF(file_removed_at IS NULL, ${onDisk('bytes')}, 0)) AS bytes FROM captures GROUP BY state`)
       .all() as { state: CaptureState; captures: number; bytes: number }[]
     return {
       states: Object.fromEntries(groups.map(({ state, captures }) => [state, captures])),
@@ -224,6 +226,41 @@ export function createCaptures(db: Database) {
     }[]
   }
 
+  /** Bytes on the disk of all stored files. */
+  function storedBytes(): number {
+    return db
+      .prepare(`SELECT COALESCE(SUM(${onDisk('bytes')}), 0) FROM captures WHERE file_removed_at IS NULL`)
+      .pluck()
+      .get() as number
+  }
+
+  /** Finished captures whose file is there, oldest first; those that somebody may still want to look into come last. */
+  function removable(): Pick<CaptureRow, 'id' | 'name' | 'path' | 'bytes' | 'acceptedAt' | 'state'>[] {
+    return db
+      .prepare(
+        `SELECT id, name, path, bytes, accepted_at AS acceptedAt, state FROM captures
+         WHERE file_removed_at IS NULL AND state IN ('done', 'empty', 'unbalanced', 'failed')
+         ORDER BY state IN ('unbalanced', 'failed'), accepted_at, rowid`,
+      )
+      .all() as Pick<CaptureRow, 'id' | 'name' | 'path' | 'bytes' | 'acceptedAt' | 'state'>[]
+  }
+
+  /** False when it is in work again, or gone. */
+  function markFileRemoved(id: string, now = Date.now()): boolean {
+    return (
+      db
+        .prepare(
+          `UPDATE captures SET file_removed_at = ? WHERE id = ? AND file_removed_at IS NULL AND state IN ('done', 'empty', 'unbalanced', 'failed')`,
+        )
+        .run(now, id).changes === 1
+    )
+  }
+
+  /** It came again, and its file with it. */
+  function markFileStored(id: string): void {
+    db.prepare(`UPDATE captures SET file_removed_at = NULL WHERE id = ? AND file_removed_at IS NOT NULL`).run(id)
+  }
+
   /** What an engine said of it. */
   function removeConversion(id: string): void {
     db.prepare(`DELETE FROM records WHERE capture_id = ?`).run(id)
@@ -252,6 +289,10 @@ export function createCaptures(db: Database) {
     arrivals,
     resolve,
     records,
+    storedBytes,
+    removable,
+    markFileRemoved,
+    markFileStored,
     removeConversion,
     remove,
   }

@@ -32,6 +32,11 @@ export function openDatabase(path: string): Database {
   }
 }
 
+/** SQL for what a file of so many bytes takes: whole blocks. */
+export function onDisk(bytes: string): string {
+  return `((${bytes} + 4095) / 4096 * 4096)`
+}
+
 function migrate(db: Database, path: string): void {
   db.transaction(() => {
     const version = db.pragma('user_version', { simple: true }) as number

@@ -35,8 +35,20 @@ const PATIENCE_MS = 60_000
 /** Whoever is indexing the capture notices within a second that it must not, and ends. */
 const LOSES_LEASE_MS = 2_500
 
-export async function removeCapture(parts: RemovalParts, { id }: CaptureRow, removal: Removal): Promise<void> {
-  using _lock = await datasetLock(parts.ledger, PATIENCE_MS)
+/** Throws `usage` for rows that could not be made again. */
+export function checkRemoval({ name, fileRemovedAt }: CaptureRow, removal: Removal): void {
+  if (removal !== 'reprocessing' || fileRemovedAt === null) return
+  throw new PipelineError(
+    'usage',
+    `the stored file of ${name} was removed by retention, so it cannot be converted again; drop the file into the inbox first: it is stored again`,
+  )
+}
+
+export async function removeCapture(parts: RemovalParts, capture: CaptureRow, removal: Removal): Promise<void> {
+  const { id } = capture
+  checkRemoval(capture, removal)
+  using _lock = await datasetLock(parts, PATIENCE_MS)
+  checkRemoval(parts.ledger.captures.get(id) ?? capture, removal)
   await removeLocked(parts, id, removal)
 }
 
@@ -78,7 +90,7 @@ export async function resumeRemovals(parts: RemovalParts): Promise<void> {
   const { ledger } = parts
   for (const state of ['forgetting', 'reprocessing', 'forgotten'] as const) {
     for (const { id } of ledger.captures.list({ state })) {
-      using lock = tryDatasetLock(ledger)
+      using lock = tryDatasetLock(parts)
       if (lock === undefined) return
       await removeLocked(parts, id, state)
     }

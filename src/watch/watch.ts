@@ -136,7 +136,7 @@ export async function rescan(
   onProgress: (progress: RescanProgress) => void,
   signal?: AbortSignal,
 ): Promise<RescanProgress> {
-  using _lock = await datasetLock(ledger, PATIENCE_MS)
+  using _lock = await datasetLock({ ledger, layout }, PATIENCE_MS)
   const recorded = new Map(ledger.commits.published().map((file) => [resolve(layout.dataDir, file.path), file.path]))
   const files = ledger.commits
     .published()

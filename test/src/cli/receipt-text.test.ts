@@ -24,6 +24,7 @@ const capture: CaptureRow = {
   },
   warnings: [],
   acceptedAt: 0,
+  fileRemovedAt: null,
   finishedAt: 1,
 }
 
@@ -31,6 +32,7 @@ const facts: ReceiptFacts = {
   capture,
   arrivals: [],
   records: [{ logType: 'dns', records: 5 }],
+  removed: [],
   counts: [{ captureId: capture.id, logType: 'dns', rows: 4, quarantined: 1, reasons: { 'not JSON': 1 } }],
   jobs: [],
   unpublished: false,
