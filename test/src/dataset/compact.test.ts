@@ -1,10 +1,14 @@
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type CompactParts, compact, groupsToJoin } from '../../../src/dataset/compact.ts'
 import { type DatedFile, planJoins } from '../../../src/dataset/compaction-plan.ts'
+import { openJoinTools } from '../../../src/dataset/join-files.ts'
+import { writeNote } from '../../../src/dataset/join-swap.ts'
+import { tryDatasetLock } from '../../../src/dataset/lock.ts'
 import { removeCapture } from '../../../src/dataset/remove-capture.ts'
 import { openDataset } from '../../../src/query/dataset.ts'
+import { createCatalogue } from '../../../src/search/catalogue.ts'
 import { readersLock } from '../../../state/shared-lock.ts'
 import { openLoader } from '../../support/loaded.ts'
 import { type TestBench, testBench } from '../../support/pipeline.ts'
@@ -20,6 +24,39 @@ const openTables = ({ layout }: TestBench) =>
   openDataset({ parquetDir: layout.parquet, tempDir: layout.cache, memoryMb: 256, threads: 1, tables: [] })
 
 const namesIn = (dir: string) => readdirSync(dir).sort()
+
+type Step = 'begun' | 'noted' | 'renamed' | 'joined' | 'deleted'
+
+/** What a process leaves that is killed behind this step. */
+async function cutShortAfter(step: Step, bench: TestBench): Promise<void> {
+  const { ledger, layout } = bench
+  const sources = ledger.commits.published().map(({ path }) => path)
+  const dir = dirname(sources[0] ?? '')
+  const id = 'join-0123456789abcdef'
+  const path = join(dir, `events_conn_${id}.parquet`)
+  const begun = {
+    id,
+    path,
+    staged: join(dir, `.events_conn_${id}.parquet.joining`),
+    logType: 'conn',
+    committedAt: 0,
+    sources,
+  }
+  const full = (recorded: string) => join(layout.dataDir, recorded)
+  ledger.joins.begin(begun)
+  const tools = await openJoinTools({ tempDir: layout.cache, memoryLimit: '128MB' })
+  const written = await tools.join(sources.map(full), full(begun.staged))
+  tools.close()
+  if (step === 'begun') return
+  writeNote(bench, begun)
+  ledger.joins.written(id, written)
+  if (step === 'noted') return
+  renameSync(full(begun.staged), full(path))
+  if (step === 'renamed') return
+  ledger.joins.join({ ...begun, ...written, state: 'written' })
+  if (step === 'joined') return
+  rmSync(full(sources[0] ?? ''))
+}
 
 describe('what is joined', () => {
   const file = (name: string, bytes: number, { hour = '08', committedAt = 0 } = {}): DatedFile => ({
@@ -121,12 +158,34 @@ describe('compaction', () => {
     await loader.load('a')
     await loader.load('b')
     const [{ path } = { path: '' }] = bench.ledger.commits.published()
-    const { writeFileSync } = await import('node:fs')
     writeFileSync(join(bench.layout.dataDir, path), 'PAR1 damaged PAR1')
     expect(await compact(partsOf(bench))).toMatchObject({ joined: 0, postponed: 1 })
     expect(bench.ledger.commits.published()).toHaveLength(2)
     expect(bench.ledger.joins.open()).toEqual([])
     expect(bench.log.lines.join()).toMatch(/could not be joined; they stay as they are/)
+  })
+
+  it('cut short at any step, it is finished or undone, and folder and books tell of every row once', async () => {
+    for (const step of ['begun', 'noted', 'renamed', 'joined', 'deleted'] as const) {
+      const bench = testBench()
+      await using loader = await openLoader(bench)
+      for (const name of ['a', 'b', 'c']) await loader.load(name)
+      await using dataset = await openTables(bench)
+      await cutShortAfter(step, bench)
+      const look = async () => {
+        const [row] = (await rowsOf(dataset, 'select count(*)::int as n from conn')) as [{ n: number }]
+        const files = await createCatalogue(bench.ledger, bench.layout, dataset).files(['conn'], {})
+        return [row.n, files.reduce((sum, { rows }) => sum + (rows ?? Number.NaN), 0)]
+      }
+      expect(await look(), step).toEqual([9, 9])
+      using _lock = tryDatasetLock(bench)
+      expect(await look(), step).toEqual([9, 9])
+      expect(bench.ledger.joins.open()).toEqual([])
+      const published = bench.ledger.commits.published().map(({ path }) => path)
+      const dir = join(bench.layout.dataDir, dirname(published[0] ?? ''))
+      expect(namesIn(dir), step).toEqual(published.map((path) => path.split('/').at(-1)).sort())
+      expect(published).toHaveLength(step === 'begun' || step === 'noted' ? 3 : 1)
+    }
   })
 
   it('waits for queries that run, and changes nothing when they leave it no moment', async () => {
