@@ -147,7 +147,9 @@ export function createCaptures(db: Database) {
   /** How many captures there are by state, and the bytes on the disk of those whose file is there. */
   function summary(): { states: Partial<Record<CaptureState, number>>; bytes: number } {
     const groups = db
-      .prepare(`SELECT state, COUNT(*) AS captures, SUM(IIF(file_removed_at IS NULL, ${onDisk('bytes')}, 0)) AS bytes FROM captures GROUP BY state`)
+      .prepare(
+        `SELECT state, COUNT(*) AS captures, SUM(IIF(file_removed_at IS NULL, ${onDisk('bytes')}, 0)) AS bytes FROM captures GROUP BY state`,
+      )
       .all() as { state: CaptureState; captures: number; bytes: number }[]
     return {
       states: Object.fromEntries(groups.map(({ state, captures }) => [state, captures])),
