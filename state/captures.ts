@@ -45,6 +45,12 @@ export interface CaptureRow {
   fileRemovedAt: number | null
 }
 
+/** One whose file retention may remove. */
+export type RemovableCapture = Pick<CaptureRow, 'id' | 'name' | 'path' | 'bytes'> & {
+  /** When its file came, the last time; milliseconds since the epoch. */
+  storedAt: number
+}
+
 export interface Arrival {
   name: string
   source: string
@@ -237,14 +243,14 @@ export function createCaptures(db: Database) {
   }
 
   /** Finished captures whose file is there, oldest first; those that somebody may still want to look into come last. */
-  function removable(): Pick<CaptureRow, 'id' | 'name' | 'path' | 'bytes' | 'acceptedAt' | 'state'>[] {
+  function removable(): RemovableCapture[] {
     return db
       .prepare(
-        `SELECT id, name, path, bytes, accepted_at AS acceptedAt, state FROM captures
+        `SELECT id, name, path, bytes, COALESCE(file_stored_at, accepted_at) AS storedAt FROM captures
          WHERE file_removed_at IS NULL AND state IN ('done', 'empty', 'unbalanced', 'failed')
-         ORDER BY state IN ('unbalanced', 'failed'), accepted_at, rowid`,
+         ORDER BY state IN ('unbalanced', 'failed'), storedAt, rowid`,
       )
-      .all() as Pick<CaptureRow, 'id' | 'name' | 'path' | 'bytes' | 'acceptedAt' | 'state'>[]
+      .all() as RemovableCapture[]
   }
 
   /** False when it is in work again, or gone. */
@@ -259,8 +265,10 @@ export function createCaptures(db: Database) {
   }
 
   /** It came again, and its file with it. */
-  function markFileStored(id: string): void {
-    db.prepare(`UPDATE captures SET file_removed_at = NULL WHERE id = ? AND file_removed_at IS NOT NULL`).run(id)
+  function markFileStored(id: string, now = Date.now()): void {
+    db.prepare(
+      `UPDATE captures SET file_removed_at = NULL, file_stored_at = ? WHERE id = ? AND file_removed_at IS NOT NULL`,
+    ).run(now, id)
   }
 
   /** What an engine said of it. */

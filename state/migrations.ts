@@ -306,6 +306,7 @@ export const migrations: readonly string[] = [
 
   -- what retention took: of a capture its file, of its rows those of old hours
   ALTER TABLE captures ADD COLUMN file_removed_at INTEGER;
+  ALTER TABLE captures ADD COLUMN file_stored_at INTEGER;          -- where that is later than its acceptance
   CREATE INDEX captures_stored ON captures (state, accepted_at, bytes) WHERE file_removed_at IS NULL;
   CREATE TABLE removed_rows (
     capture_id TEXT NOT NULL,

@@ -52,7 +52,7 @@ export async function planRetention(
   { ledger, layout, limits }: PlanParts,
   { budgetBytes, now = Date.now() }: { budgetBytes: number; now?: number },
 ): Promise<RetentionPlan> {
-  const captures = ledger.captures.removable().map(({ acceptedAt, ...rest }) => ({ ...rest, at: acceptedAt }))
+  const captures = ledger.captures.removable().map(({ storedAt, ...rest }) => ({ ...rest, at: storedAt }))
   const files = ledger.commits.publishedWithTime().map((file) => ({ ...file, at: ageFrom(file) }))
   const quarantine = await filesIn(layout.quarantine, layout.dataDir)
   // What is in work takes its part of the captures' space too.

@@ -56,13 +56,15 @@ describe('captures', () => {
     expect(existsSync(join(bench.layout.captures, `${id}.pcap`))).toBe(true)
   })
 
-  it('without its file a capture cannot be converted again, but forgotten', async () => {
+  it('without its file a capture cannot be converted again, but forgotten; once it came again its time begins anew', async () => {
     const bench = testBench()
     await using loader = await openLoader(bench)
     const id = await loader.load('a')
     await applyRetention(bench, await plan(bench, { captures: { maxBytes: 0, maxAgeMs: DAY } }))
     const capture = bench.ledger.captures.resolve(id)
     expect(() => checkRemoval(capture, 'reprocessing')).toThrow(/removed by retention, so it cannot be converted again/)
+    bench.ledger.captures.markFileStored(id, NOW)
+    expect((await plan(bench, { captures: { maxBytes: 0, maxAgeMs: DAY } })).captures).toEqual([])
     await removeCapture({ ...bench, recover: async () => {} }, capture, 'forgetting')
     expect(bench.ledger.captures.get(id)).toBeUndefined()
   })
