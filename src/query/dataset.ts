@@ -81,6 +81,8 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   const facts = await openFacts(join(tempDir, 'schemas.json'), `1 ${version()} ${root}`, workDir)
 
   const lock = readersLock(tempDir)
+  // Its file is there from now on: a query leaves nothing new behind.
+  lock.share()[Symbol.dispose]()
 
   const close = async () => {
     instance.closeSync()
