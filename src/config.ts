@@ -54,7 +54,9 @@ export interface Config extends Tree {
 
 const MB = 1024 ** 2
 const GB = 1024 ** 3
+const MINUTE_MS = 60_000
 const HOUR_MS = 3_600_000
+const DAY_MS = 24 * HOUR_MS
 const SHOWN_CHARACTERS = 80
 /** A name that ends in _TLS_KEY is that of a file, and TLS_KEYS is a switch. */
 const SECRET_NAME = /PASSWORD|SECRET|TOKEN|KEY(?<!_TLS_KEY|^TLS_KEY)/
@@ -120,7 +122,15 @@ function treeOf(values: Settings, cwd: string, searchPath: string) {
     parquetDir: file(values.PARQUET_DIR) ?? join(dataDir, 'parquet'),
     stateDir,
     stopTimeoutMs: values.STOP_TIMEOUT_SECONDS * 1000,
-    disk: { floorBytes: values.DISK_FLOOR_MB * MB },
+    disk: { floorBytes: values.DISK_FLOOR_MB * MB, budgetBytes: values.DISK_BUDGET_MB * MB },
+    /** 0 turns a rule off. */
+    retention: {
+      captures: { maxBytes: values.CAPTURES_MAX_GB * GB, maxAgeMs: values.CAPTURES_MAX_DAYS * DAY_MS },
+      parquet: { maxBytes: values.PARQUET_MAX_GB * GB, maxAgeMs: values.PARQUET_MAX_DAYS * DAY_MS },
+      quarantine: { maxBytes: values.QUARANTINE_MAX_GB * GB, maxAgeMs: values.QUARANTINE_MAX_DAYS * DAY_MS },
+    },
+    compactAfterMs: values.COMPACT_AFTER_MINUTES * MINUTE_MS,
+    jobHistoryMs: values.JOB_HISTORY_DAYS * DAY_MS,
     inbox: {
       stabilityMs: values.STABILITY_INTERVAL_MS,
       rescanMs: values.RESCAN_INTERVAL_MS,

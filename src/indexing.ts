@@ -8,6 +8,7 @@ import type { EventIndex, Log } from '../stages/ports.ts'
 import { loadRules, type Rules } from '../stages/upload/rules.ts'
 import { messageOf, PipelineError } from '../state/errors.ts'
 import type { StageName } from '../state/job.ts'
+import type { Layout } from '../state/layout.ts'
 import type { Ledger } from '../state/ledger.ts'
 import type { Config } from './config.ts'
 import type { ElasticsearchSink } from './sinks/elasticsearch/sink.ts'
@@ -35,7 +36,7 @@ const PAUSED: readonly StageName[] = ['monitor', 'convert']
 const RESUME_AT = 0.9
 
 /** Undefined where none is set. */
-export function openIndexing(config: Config, ledger: Ledger, log: Log): Indexing | undefined {
+export function openIndexing(config: Config, ledger: Ledger, layout: Layout, log: Log): Indexing | undefined {
   const { connection, backlogBytes, ...options } = config.elasticsearch
   if (connection.nodes.length === 0) return undefined
   const { prefix, retentionDays } = options
@@ -96,8 +97,7 @@ export function openIndexing(config: Config, ledger: Ledger, log: Log): Indexing
       import('./sinks/elasticsearch/refresh.ts'),
       loadRules(config.rules),
     ])
-    const { dataDir } = config
-    await refreshDocuments({ sink: current, rules, ledger, dataDir, log, signal: closing.signal })
+    await refreshDocuments({ sink: current, rules, ledger, layout, log, signal: closing.signal })
   }
 
   async function applyRetention({ client }: ElasticsearchSink): Promise<void> {

@@ -17,6 +17,9 @@ import { type Ledger, openLedger } from '../state/ledger.ts'
 import { createEmbeddedBus } from './bus/embedded.ts'
 import type { KafkaBusOptions } from './bus/kafka/bus.ts'
 import type { Config } from './config.ts'
+import { createUpkeep } from './dataset/upkeep.ts'
+import { createDiskGuard } from './disk/guard.ts'
+import { createDiskMeter, type DiskMeter } from './disk/use.ts'
 import { type Indexing, openIndexing } from './indexing.ts'
 import { createInspector } from './intake/inspector.ts'
 import { once } from './once.ts'
@@ -35,6 +38,7 @@ export interface Parts extends AsyncDisposable {
   indexing?: Indexing
   /** What the runners of this process do. */
   tally: Tally
+  meter: DiskMeter
   start(run: readonly StageName[], options: { watch: boolean }): Promise<Pipeline>
 }
 
@@ -53,14 +57,16 @@ export function openParts(config: Config, log: Log): Parts {
   makeLayout(places)
   const ledger = openLedger(places.ledger)
   const layout = withSpoolOf(places, ledger.id)
-  const indexing = openIndexing(config, ledger, log.child({ component: 'elasticsearch' }))
+  const indexing = openIndexing(config, ledger, layout, log.child({ component: 'elasticsearch' }))
   const tellsEvents = indexing !== undefined || config.bus.kind === 'kafka'
   const watch = createWatch({ ledger, ...watchOptions(config), tellsEvents })
+  const meter = createDiskMeter({ ledger, layout, logFile: config.log.file, limits: config.disk })
+  const disk = createDiskGuard({ ledger, meter, limits: config.disk, log: log.child({ component: 'disk' }) })
   const stages = createStages(
     {
       ledger,
       layout,
-      inspector: inspectorFrom(config),
+      inspector: inspectorFrom(config, disk.leftBytes),
       engine: once(() => openEngineFrom(config, log, quarantinePoison(layout))),
       sink: lazySink(config, watch),
       eventIndex: indexing?.eventIndex,
@@ -84,6 +90,7 @@ export function openParts(config: Config, log: Log): Parts {
     bus,
     indexing,
     tally,
+    meter,
     start: async (run, { watch }) =>
       await startPipeline({
         ledger,
@@ -105,7 +112,10 @@ export function openParts(config: Config, log: Log): Parts {
         jobs: config.jobs,
         indexing,
         observer: tally.observer,
-        diskFloorBytes: config.disk.floorBytes,
+        disk,
+        upkeep: run.includes('upload')
+          ? createUpkeep({ ...upkeepOptions(config), ledger, layout, meter, log: log.child({ component: 'upkeep' }) })
+          : undefined,
         health: { ...config.health, bufferBytes: config.upload.flush.bufferBytes },
       }),
     async [Symbol.asyncDispose]() {
@@ -124,8 +134,17 @@ async function openBus(
   return openKafkaBus({ ...own, config: bus, leaseMs: jobs.leaseMs, flush: upload.flush, rules })
 }
 
-export function inspectorFrom(config: Config) {
-  return createInspector({ maxBytes: config.inbox.maxCaptureBytes, floorBytes: config.disk.floorBytes })
+/** What retention, compaction and pruning go by. */
+export function upkeepOptions({ disk, retention, compactAfterMs, jobHistoryMs }: Config) {
+  return { disk, retention, compactAfterMs, jobHistoryMs }
+}
+
+export function inspectorFrom({ inbox, disk }: Config, leftBytes?: () => number) {
+  return createInspector({
+    maxBytes: inbox.maxCaptureBytes,
+    floorBytes: disk.floorBytes,
+    ...(leftBytes && { leftBytes }),
+  })
 }
 
 export type OnPoison = (file: string, reason: string) => Promise<void>

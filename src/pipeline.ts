@@ -14,7 +14,8 @@ import type { StageName } from '../state/job.ts'
 import type { Layout } from '../state/layout.ts'
 import type { Ledger } from '../state/ledger.ts'
 import { resumeRemovals } from './dataset/remove-capture.ts'
-import { createDiskGuard } from './disk.ts'
+import type { Upkeep } from './dataset/upkeep.ts'
+import type { DiskGuard } from './disk/guard.ts'
 import { startHealth } from './health.ts'
 import type { Indexing } from './indexing.ts'
 
@@ -35,7 +36,9 @@ export interface PipelineOptions {
   indexing?: Indexing
   /** Is told what the runners do. */
   observer?: Observer
-  diskFloorBytes: number
+  disk: DiskGuard
+  /** Retention, compaction and pruning; absent where this process does not do them. */
+  upkeep?: Upkeep
   health: { intervalMs: number; bufferBytes: number }
 }
 
@@ -52,12 +55,10 @@ const SWEEP_EVERY_MS = 30_000
 const PROBE_AGAIN_MS = 10_000
 
 export async function startPipeline(options: PipelineOptions): Promise<Pipeline> {
-  const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, indexing, diskFloorBytes, health } =
+  const { ledger, bus, layout, log, stages, run, watch, inbox, concurrency, jobs, indexing, disk, upkeep, health } =
     options
   const also = options.observer
   const component = (name: string) => log.child({ component: name })
-  const dirs = [layout.dataDir, layout.parquet, layout.stateDir]
-  const disk = createDiskGuard({ dirs, floorBytes: diskFloorBytes, log: component('disk') })
   const mayClaim = (stage: StageName) => disk.mayClaim(stage) && (indexing?.mayClaim(stage) ?? true)
   const healthLine = startHealth({ ledger, bus, log: component('health'), ...health })
   const runners = new Map<StageName, Runner>()
@@ -91,6 +92,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
         concurrency: concurrency[name],
         ...jobs,
         mayClaim,
+        reserve: disk.reserve,
         observer,
       }),
     )
@@ -100,6 +102,7 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
   let probing: NodeJS.Timeout | undefined
   if (watch) await startWatcher()
   if (run.includes('index')) indexing?.startUpkeep()
+  upkeep?.start(wake)
   const sweeping = setInterval(() => void sweepNow(), SWEEP_EVERY_MS)
 
   /** An inbox that cannot be used is an alarm, not an end: what is in work goes on. */
@@ -151,6 +154,8 @@ export async function startPipeline(options: PipelineOptions): Promise<Pipeline>
       clearTimeout(probing)
       await watcher?.close()
       await Promise.all([...runners.values()].map((runner) => runner.stop(limitMs)))
+      await upkeep?.stop()
+      disk.close()
       await bus.close()
       healthLine.close()
     },

@@ -22,13 +22,13 @@ export interface ServeOptions {
 export async function openPages(
   config: Config,
   log: Log,
-  { ledger, layout, stages, bus, indexing, tally }: Parts,
+  { ledger, layout, stages, bus, indexing, tally, meter }: Parts,
   { stages: run, wake, ...rest }: ServeOptions & Pick<ApiOptions, 'checkAnswers' | 'page'>,
 ): Promise<Api> {
   const { openApi } = await import('./api/server.ts')
   const component = log.child({ component: 'api' })
   return await openApi({
-    ...{ config, ledger, layout, wake, tally },
+    ...{ config, ledger, layout, meter, wake, tally },
     ...rest,
     log: component,
     bus: await bus(),

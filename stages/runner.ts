@@ -35,6 +35,8 @@ export interface RunnerOptions {
   pollMs?: number
   /** Says no while the host cannot take more work (disk); looked at before every claim. */
   mayClaim?: (stage: StageName) => boolean
+  /** Promises the space that jobs need to their lease before they begin; no puts them back for a moment. */
+  reserve?: (stage: StageName, jobs: readonly Job[]) => boolean
   observer?: Observer
 }
 
@@ -66,10 +68,12 @@ export interface Runner {
 }
 
 const DISK_WAIT_MS = 5_000
+/** Before a job that got no space asks again. */
+const SPACE_WAIT_MS = 1_000
 
 export function startRunner(stage: Stage, options: RunnerOptions): Runner {
   const { ledger, bus, layout, log, concurrency, leaseMs, maxAttempts, backoffMs, pollMs = 200 } = options
-  const { mayClaim = () => true, observer = {} } = options
+  const { mayClaim = () => true, reserve = () => true, observer = {} } = options
   const queue = new PQueue({ concurrency })
   const spool = openWorkSpaces(stage.name, ledger, layout, log)
   const stopping = new AbortController()
@@ -87,6 +91,10 @@ export function startRunner(stage: Stage, options: RunnerOptions): Runner {
       while (queue.pending + queue.size < concurrency && mayClaim(stage.name)) {
         const jobs = bus.claim({ stage: stage.name, leaseMs })
         if (jobs.length === 0) break
+        if (!reserve(stage.name, jobs)) {
+          for (const job of jobs) ledger.jobs.release(job, { delayMs: SPACE_WAIT_MS })
+          break
+        }
         void queue.add(() => work(jobs)).then(wake)
       }
       lookedAt = performance.now()

@@ -93,6 +93,8 @@ function applyFact(parts: ApplicationParts, fact: Fact): void {
 function applyArrival(captures: Captures, { arrival, capture }: Extract<Fact, { kind: 'arrival' }>): void {
   const isKnown = capture !== undefined && !captures.add(capture)
   captures.addArrival(isKnown ? { ...arrival, outcome: 'duplicate' } : arrival)
+  // Whoever records an arrival has its file in its place.
+  if (arrival.captureId !== undefined) captures.markFileStored(arrival.captureId)
 }
 
 /** Rows in our own dataset are taken out by whoever sweeps; without any it is gone at once. */

@@ -6,7 +6,7 @@
  */
 
 import type { CaptureFormat, PacketAccount, TlsAccount } from './capture.ts'
-import type { Database } from './database.ts'
+import { type Database, onDisk } from './database.ts'
 import { PipelineError } from './errors.ts'
 
 /**
@@ -60,6 +60,14 @@ export interface CaptureRow {
   /** Milliseconds since the epoch. */
   acceptedAt: number
   finishedAt: number | null
+  /** When retention removed its file; null while it is there. */
+  fileRemovedAt: number | null
+}
+
+/** One whose file retention may remove. */
+export type RemovableCapture = Pick<CaptureRow, 'id' | 'name' | 'path' | 'bytes'> & {
+  /** When its file came, the last time; milliseconds since the epoch. */
+  storedAt: number
 }
 
 export const ARRIVAL_OUTCOMES = ['accepted', 'duplicate', 'empty', 'quarantined'] as const
@@ -129,7 +137,7 @@ export interface ArrivalChoice {
 
 const COLUMNS = `id, name, source, format, bytes, path, state, engine, engine_version AS engineVersion, packets, warnings, clock_offset_us AS clockOffsetUs,
   key_log AS keyLog, keys_converted AS keysConverted, tls,
-  accepted_at AS acceptedAt, finished_at AS finishedAt`
+  accepted_at AS acceptedAt, finished_at AS finishedAt, file_removed_at AS fileRemovedAt`
 
 const ARRIVAL_COLUMNS = `name, source, container, member, bytes, file_sha256 AS fileSha256, capture_id AS captureId,
   outcome, reason, arrived_at AS arrivedAt`
@@ -205,10 +213,12 @@ export function createCaptures(db: Database) {
       .map(toCapture)
   }
 
-  /** How many captures there are by state, and the bytes of all. */
+  /** How many captures there are by state, and the bytes on the disk of those whose file is there. */
   function summary(): { states: Partial<Record<CaptureState, number>>; bytes: number } {
     const groups = db
-      .prepare(`SELECT state, COUNT(*) AS captures, SUM(bytes) AS bytes FROM captures GROUP BY state`)
+      .prepare(
+        `SELECT state, COUNT(*) AS captures, SUM(IIF(file_removed_at IS NULL, ${onDisk('bytes')}, 0)) AS bytes FROM captures GROUP BY state`,
+      )
       .all() as { state: CaptureState; captures: number; bytes: number }[]
     return {
       states: Object.fromEntries(groups.map(({ state, captures }) => [state, captures])),
@@ -317,6 +327,43 @@ export function createCaptures(db: Database) {
     }[]
   }
 
+  /** Bytes on the disk of all stored files. */
+  function storedBytes(): number {
+    return db
+      .prepare(`SELECT COALESCE(SUM(${onDisk('bytes')}), 0) FROM captures WHERE file_removed_at IS NULL`)
+      .pluck()
+      .get() as number
+  }
+
+  /** Finished captures whose file is there, oldest first; those that somebody may still want to look into come last. */
+  function removable(): RemovableCapture[] {
+    return db
+      .prepare(
+        `SELECT id, name, path, bytes, COALESCE(file_stored_at, accepted_at) AS storedAt FROM captures
+         WHERE file_removed_at IS NULL AND state IN ('done', 'empty', 'unbalanced', 'failed')
+         ORDER BY state IN ('unbalanced', 'failed'), storedAt, rowid`,
+      )
+      .all() as RemovableCapture[]
+  }
+
+  /** False when it is in work again, or gone. */
+  function markFileRemoved(id: string, now = Date.now()): boolean {
+    return (
+      db
+        .prepare(
+          `UPDATE captures SET file_removed_at = ? WHERE id = ? AND file_removed_at IS NULL AND state IN ('done', 'empty', 'unbalanced', 'failed')`,
+        )
+        .run(now, id).changes === 1
+    )
+  }
+
+  /** It came again, and its file with it. */
+  function markFileStored(id: string, now = Date.now()): void {
+    db.prepare(
+      `UPDATE captures SET file_removed_at = NULL, file_stored_at = ? WHERE id = ? AND file_removed_at IS NOT NULL`,
+    ).run(now, id)
+  }
+
   /** What an engine said of it. */
   function removeConversion(id: string): void {
     db.prepare(`DELETE FROM records WHERE capture_id = ?`).run(id)
@@ -352,6 +399,10 @@ export function createCaptures(db: Database) {
     arrivals,
     resolve,
     records,
+    storedBytes,
+    removable,
+    markFileRemoved,
+    markFileStored,
     removeConversion,
     remove,
   }

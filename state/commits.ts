@@ -7,7 +7,7 @@
  * staged file is there) or done (the final one is).
  */
 
-import type { Database } from './database.ts'
+import { type Database, onDisk } from './database.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 
 export interface CommitFile {
@@ -131,10 +131,11 @@ export function createCommits(db: Database) {
     return db
       .prepare(
         `SELECT DISTINCT f.path, f.staged, f.log_type AS logType, f.rows, f.bytes FROM commit_files f
-         JOIN commit_counts c ON c.commit_id = f.commit_id AND c.capture_id = ? AND (f.log_type IS NULL OR f.log_type = c.log_type)
-         ORDER BY f.path`,
+         JOIN commit_counts c ON c.commit_id = f.commit_id AND c.capture_id = @id AND (f.log_type IS NULL OR f.log_type = c.log_type)
+         UNION SELECT f.path, f.staged, f.log_type, f.rows, f.bytes FROM commit_files f JOIN joined_captures j ON j.path = f.path AND j.capture_id = @id
+         ORDER BY 1`,
       )
-      .all(captureId) as CommitFile[]
+      .all({ id: captureId }) as CommitFile[]
   }
 
   /** Every file of the dataset that readers may see, as far as this ledger knows. */
@@ -147,20 +148,40 @@ export function createCommits(db: Database) {
       .all() as PublishedFile[]
   }
 
-  /** Of all these files. */
-  function publishedTotals(): { rows: number; bytes: number } {
+  /** The same with the time of its commit. */
+  function publishedWithTime(): (PublishedFile & { committedAt: number })[] {
     return db
       .prepare(
-        `SELECT COALESCE(SUM(f.rows), 0) AS rows, COALESCE(SUM(f.bytes), 0) AS bytes
-         FROM commit_files f JOIN commits m ON m.id = f.commit_id WHERE m.state = 'published' AND f.log_type IS NOT NULL`,
+        `SELECT f.path, f.log_type AS logType, f.rows, f.bytes, m.committed_at AS committedAt FROM commit_files f
+         JOIN commits m ON m.id = f.commit_id WHERE m.state = 'published' AND f.log_type IS NOT NULL`,
       )
-      .get() as { rows: number; bytes: number }
+      .all() as (PublishedFile & { committedAt: number })[]
   }
 
   /** After a file was rewritten, or removed when it has no rows left. */
   function replaceFile(path: string, { rows, bytes }: { rows: number; bytes: number }): void {
-    if (rows === 0) db.prepare(`DELETE FROM commit_files WHERE path = ?`).run(path)
+    if (rows === 0) dropFile(path)
     else db.prepare(`UPDATE commit_files SET rows = ?, bytes = ? WHERE path = ?`).run(rows, bytes, path)
+  }
+
+  /** Out of the books; a commit that neither counts rows nor has files any more goes with it. */
+  function dropFile(path: string): void {
+    const id = db.prepare(`DELETE FROM commit_files WHERE path = ? RETURNING commit_id`).pluck().get(path)
+    db.prepare(`DELETE FROM joined_captures WHERE path = ?`).run(path)
+    db.prepare(
+      `DELETE FROM commits WHERE id = @id AND NOT EXISTS (SELECT 1 FROM commit_files WHERE commit_id = @id)
+         AND NOT EXISTS (SELECT 1 FROM commit_counts WHERE commit_id = @id)`,
+    ).run({ id: id ?? null })
+  }
+
+  /** Files and rows of the dataset, and the bytes that its files take on the disk. */
+  function publishedTotals(): { files: number; rows: number; bytes: number } {
+    return db
+      .prepare(
+        `SELECT COUNT(*) AS files, COALESCE(SUM(f.rows), 0) AS rows, COALESCE(SUM(${onDisk('f.bytes')}), 0) AS bytes
+         FROM commit_files f JOIN commits m ON m.id = f.commit_id WHERE m.state = 'published' AND f.log_type IS NOT NULL`,
+      )
+      .get() as { files: number; rows: number; bytes: number }
   }
 
   /** Takes a capture out of the books; commits that hold nothing any more go with it. */
@@ -169,7 +190,8 @@ export function createCommits(db: Database) {
       .prepare(`SELECT DISTINCT commit_id FROM commit_counts WHERE capture_id = ?`)
       .pluck()
       .all(captureId) as string[]
-    db.prepare(`DELETE FROM commit_counts WHERE capture_id = ?`).run(captureId)
+    for (const table of ['commit_counts', 'removed_rows', 'joined_captures'])
+      db.prepare(`DELETE FROM ${table} WHERE capture_id = ?`).run(captureId)
     for (const id of touched) {
       const empty = db.prepare(`SELECT 1 FROM commit_counts WHERE commit_id = ?`).get(id) === undefined
       if (!empty) continue
@@ -189,8 +211,10 @@ export function createCommits(db: Database) {
     countsOf,
     filesOf,
     published,
+    publishedWithTime,
     publishedTotals,
     replaceFile,
+    dropFile,
     removeOf,
   }
 }

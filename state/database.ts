@@ -38,6 +38,11 @@ export function openDatabase(path: string): Database {
   }
 }
 
+/** SQL for what a file of so many bytes takes: whole blocks. */
+export function onDisk(bytes: string): string {
+  return `((${bytes} + 4095) / 4096 * 4096)`
+}
+
 function migrate(db: Database, path: string): void {
   const before = versionOf(db)
   if (before > migrations.length) throw tooNew(path, before)

@@ -50,7 +50,7 @@ export function createJobs(db: Database) {
     ORDER BY created_at, rowid LIMIT @limit`)
 
   const take = db.prepare(`
-    UPDATE jobs SET status = 'running', lease = @lease, lease_owner = @owner, lease_until = @until, updated_at = @now
+    UPDATE jobs SET status = 'running', lease = @lease, lease_owner = @owner, lease_until = @until, reserved = 0, updated_at = @now
     WHERE stage = @stage AND key = @key RETURNING *`)
 
   /** Both bounds are given by the caller, since the row of a fenced lease is simply not there. */
@@ -231,7 +231,7 @@ export function createJobs(db: Database) {
     const now = Date.now()
     const row = db
       .prepare(
-        `UPDATE jobs SET status = 'running', lease = @lease, lease_owner = @owner, lease_until = @until, updated_at = @now
+        `UPDATE jobs SET status = 'running', lease = @lease, lease_owner = @owner, lease_until = @until, reserved = 0, updated_at = @now
          WHERE stage = @stage AND key = @key AND origin = @origin AND status = 'ready' AND not_before <= @now RETURNING *`,
       )
       .get({

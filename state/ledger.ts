@@ -14,12 +14,16 @@ import { type Database, openDatabase } from './database.ts'
 import { createDesk, type Desk } from './desk.ts'
 import { isOpen, type StageName } from './job.ts'
 import { createJobs, type Jobs } from './jobs.ts'
+import { createJoins, type Joins } from './joins.ts'
 import { createOverview, type Overview } from './overview.ts'
 import { createPrepared, type Prepared } from './prepared.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
+import { createPruning, type Pruning } from './pruning.ts'
 import { createPublished, type Published } from './published.ts'
 import { makeReceipt, type Receipt } from './receipt.ts'
+import { createRetention, type Retention } from './retention.ts'
 import { createSinks, type Sinks } from './sinks.ts'
+import { createSpace, type Space } from './space.ts'
 import { createWatchLists, type WatchLists } from './watch-lists.ts'
 
 export interface Ledger extends Disposable {
@@ -36,6 +40,10 @@ export interface Ledger extends Disposable {
   readonly desk: Desk
   readonly overview: Overview
   readonly sinks: Sinks
+  readonly space: Space
+  readonly retention: Retention
+  readonly joins: Joins
+  readonly pruning: Pruning
   /** All of it or none of it; one writer at a time over all processes. */
   transaction<T>(change: () => T): T
   /**
@@ -75,6 +83,7 @@ export function openLedger(path: string): Ledger {
   const prepared = createPrepared(db)
   const ownChanges = db.prepare(`SELECT total_changes()`).pluck()
   const sinks = createSinks(db)
+  const retention = createRetention(db)
 
   function position(topic: string): number {
     const query = db.prepare(`SELECT position FROM bus_positions WHERE topic = ?`).pluck()
@@ -96,6 +105,7 @@ export function openLedger(path: string): Ledger {
         arrivals: captures.arrivals(captureId),
         records: captures.records(captureId),
         counts: commits.countsOf(captureId),
+        removed: retention.removedRows(captureId),
         jobs: jobs.list({ captureId }),
         unpublished: commits.pending(captureId),
         onTheBus: published.open(captureId),
@@ -136,6 +146,10 @@ export function openLedger(path: string): Ledger {
     sqliteVersion: () => db.prepare(`SELECT sqlite_version()`).pluck().get() as string,
     changes: () => `${db.pragma('data_version', { simple: true })}.${ownChanges.get()}`,
     sinks,
+    space: createSpace(db),
+    retention,
+    joins: createJoins(db),
+    pruning: createPruning(db),
     ...createApplication({ jobs, captures, commits, artifacts, published, prepared, sinks, settle }),
     position,
     setPosition,

@@ -319,4 +319,58 @@ export const migrations: readonly string[] = [
     PRIMARY KEY (sink, path)
   ) STRICT, WITHOUT ROWID;
   `,
+  `
+  -- work space that is promised to a job while it runs; with its lease it is given back
+  ALTER TABLE jobs ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0;
+
+  -- processes that take nothing in, and why; a row is renewed while that holds
+  CREATE TABLE space_waits (
+    owner  TEXT PRIMARY KEY,
+    stage  TEXT NOT NULL,
+    wanted INTEGER NOT NULL,                   -- bytes
+    why    TEXT NOT NULL,                      -- budget, floor, backlog
+    since  INTEGER NOT NULL,
+    at     INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+
+  -- what retention took: of a capture its file, of its rows those of old hours
+  ALTER TABLE captures ADD COLUMN file_removed_at INTEGER;
+  ALTER TABLE captures ADD COLUMN file_stored_at INTEGER;          -- where that is later than its acceptance
+  CREATE INDEX captures_stored ON captures (state, accepted_at, bytes) WHERE file_removed_at IS NULL;
+  CREATE TABLE removed_rows (
+    capture_id TEXT NOT NULL,
+    log_type   TEXT NOT NULL,
+    rows       INTEGER NOT NULL,
+    removed_at INTEGER NOT NULL,
+    PRIMARY KEY (capture_id, log_type)
+  ) STRICT, WITHOUT ROWID;
+
+  -- files that are out of the books and still to be deleted
+  CREATE TABLE leaving_files (
+    path     TEXT PRIMARY KEY,                 -- below the data directory
+    identity TEXT NOT NULL                     -- another file may have come to its name
+  ) STRICT, WITHOUT ROWID;
+
+  -- files of the dataset that are being joined into one: begun, joined (the books name the new one)
+  CREATE TABLE joins (
+    id           TEXT PRIMARY KEY,             -- becomes the commit of the new file
+    state        TEXT NOT NULL,
+    path         TEXT NOT NULL,
+    staged       TEXT NOT NULL,
+    log_type     TEXT NOT NULL,
+    rows         INTEGER NOT NULL,
+    bytes        INTEGER NOT NULL,
+    committed_at INTEGER NOT NULL,             -- of the newest of the files
+    sources      TEXT NOT NULL,                -- paths
+    captures     TEXT NOT NULL                 -- ids of those that have rows in it
+  ) STRICT, WITHOUT ROWID;
+
+  -- whose rows are in a file that was joined: its commit knows none
+  CREATE TABLE joined_captures (
+    path       TEXT NOT NULL,
+    capture_id TEXT NOT NULL,
+    PRIMARY KEY (path, capture_id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX joined_captures_by_capture ON joined_captures (capture_id);
+  `,
 ]

@@ -80,11 +80,13 @@ export function createOverview(db: Database) {
     return new Map(rows.map(({ id, n }) => [id, n]))
   }
 
+  /** In the dataset now, and in quarantine. */
   function rows(captureIds: readonly string[]): Map<string, { rows: number; quarantined: number }> {
     const found = db
       .prepare(
-        `SELECT capture_id AS id, SUM(rows) AS rows, SUM(quarantined) AS quarantined FROM commit_counts
-         WHERE capture_id IN (SELECT value FROM json_each(?)) GROUP BY capture_id`,
+        `SELECT capture_id AS id, SUM(quarantined) AS quarantined,
+           SUM(rows) - (SELECT COALESCE(SUM(r.rows), 0) FROM removed_rows r WHERE r.capture_id = c.capture_id) AS rows
+         FROM commit_counts c WHERE capture_id IN (SELECT value FROM json_each(?)) GROUP BY capture_id`,
       )
       .all(JSON.stringify(captureIds)) as { id: string; rows: number; quarantined: number }[]
     return new Map(found.map(({ id, rows: n, quarantined }) => [id, { rows: n, quarantined }]))

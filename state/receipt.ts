@@ -2,20 +2,24 @@
  * The receipt of a capture: the proof that nothing was lost and nothing doubled.
  *
  * It balances when packets in the file = packets decoded + packets skipped, and, for every log type, records
- * that the engine made = rows in the dataset + lines in quarantine.
+ * that the engine made = rows in the dataset + lines in quarantine + rows that retention removed since.
  */
 
 import { accountBalances, type PacketAccount } from './capture.ts'
 import type { ArrivalRow, CaptureRow } from './captures.ts'
 import type { CommitCount } from './commits.ts'
 import { isOpen, type JobRow } from './job.ts'
+import type { RemovedRows } from './retention.ts'
 import type { SinkCount } from './sinks.ts'
 
 export interface ReceiptLine {
   logType: string
   records: number
+  /** In the dataset now. */
   rows: number
   quarantined: number
+  /** Rows that were there until retention removed them. */
+  removed: number
   reasons: Record<string, number>
   balanced: boolean
 }
@@ -40,7 +44,9 @@ export interface Receipt {
   /** What an analyst should know, a sentence each. */
   warnings: string[]
   logs: ReceiptLine[]
-  total: { records: number; rows: number; quarantined: number }
+  total: { records: number; rows: number; quarantined: number; removed: number }
+  /** When retention removed the last of them; milliseconds since the epoch, null where it has not. */
+  removedAt: number | null
   /** Absent when nothing of the capture was meant for it. */
   elasticsearch?: IndexAccount
   /** Everything that was asked for is done, and both equations hold. */
@@ -54,6 +60,7 @@ export interface ReceiptFacts {
   arrivals: ArrivalRow[]
   records: { logType: string; records: number }[]
   counts: CommitCount[]
+  removed: RemovedRows[]
   jobs: JobRow[]
   /** Rows are recorded but not yet in their place. */
   unpublished: boolean
@@ -64,8 +71,8 @@ export interface ReceiptFacts {
 }
 
 export function makeReceipt(facts: ReceiptFacts): Receipt {
-  const { capture, arrivals, records, counts } = facts
-  const logs = linesOf(records, counts)
+  const { capture, arrivals, records, counts, removed } = facts
+  const logs = linesOf(records, counts, removed)
   const index = indexAccount(facts)
   const problems = [
     ...jobProblems(facts),
@@ -83,7 +90,9 @@ export function makeReceipt(facts: ReceiptFacts): Receipt {
       records: sum(logs, 'records'),
       rows: sum(logs, 'rows'),
       quarantined: sum(logs, 'quarantined'),
+      removed: sum(logs, 'removed'),
     },
+    removedAt: removed.length === 0 ? null : Math.max(...removed.map(({ removedAt }) => removedAt)),
     ...(index !== undefined && { elasticsearch: index }),
     balanced: problems.length === 0,
     problems,
@@ -105,14 +114,25 @@ export function warningsOf({ warnings, keyLog, keysConverted, engine }: CaptureR
   ]
 }
 
-function linesOf(records: ReceiptFacts['records'], counts: CommitCount[]): ReceiptLine[] {
+function linesOf(records: ReceiptFacts['records'], counts: CommitCount[], gone: RemovedRows[]): ReceiptLine[] {
   const made = new Map(records.map(({ logType, records: n }) => [logType, n]))
   const counted = new Map(counts.map((count) => [count.logType, count]))
+  const removedOf = new Map(gone.map((each) => [each.logType, each.rows]))
   const types = [...new Set([...made.keys(), ...counted.keys()])].sort()
   return types.map((logType) => {
-    const { rows = 0, quarantined = 0, reasons = {} } = counted.get(logType) ?? {}
+    const { rows: loaded = 0, quarantined = 0, reasons = {} } = counted.get(logType) ?? {}
     const n = made.get(logType) ?? 0
-    return { logType, records: n, rows, quarantined, reasons, balanced: n === rows + quarantined }
+    const removed = removedOf.get(logType) ?? 0
+    const rows = loaded - removed
+    return {
+      logType,
+      records: n,
+      rows,
+      quarantined,
+      removed,
+      reasons,
+      balanced: n === loaded + quarantined && rows >= 0,
+    }
   })
 }
 
@@ -174,12 +194,13 @@ function packetProblems({ packets, state }: CaptureRow): string[] {
   return [`${packets.inFile} packets in the file, but ${packets.decoded} decoded and ${skipped} skipped`]
 }
 
-function lineProblems({ logType, records, rows, quarantined, balanced }: ReceiptLine): string[] {
+function lineProblems({ logType, records, rows, quarantined, removed, balanced }: ReceiptLine): string[] {
+  const gone = removed > 0 ? `, ${removed} rows removed by retention` : ''
   return balanced
     ? []
-    : [`${logType}: ${records} records made, but ${rows} rows and ${quarantined} lines in quarantine`]
+    : [`${logType}: ${records} records made, but ${rows} rows and ${quarantined} lines in quarantine${gone}`]
 }
 
-function sum(lines: ReceiptLine[], column: 'records' | 'rows' | 'quarantined'): number {
+function sum(lines: ReceiptLine[], column: 'records' | 'rows' | 'quarantined' | 'removed'): number {
   return lines.reduce((total, line) => total + line[column], 0)
 }

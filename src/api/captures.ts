@@ -13,7 +13,7 @@ import { STAGE_NAMES } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { warningsOf } from '../../state/receipt.ts'
-import { type Removal, removeCapture } from '../dataset/remove-capture.ts'
+import { checkRemoval, type Removal, removeCapture } from '../dataset/remove-capture.ts'
 import type { Indexing } from '../indexing.ts'
 import { cutFlowPackets, listFlowPackets } from '../packets/flow-packets.ts'
 import type { Arrival, Capture, CaptureList, Job, PacketQuery, StageProgress } from './contract.ts'
@@ -52,7 +52,9 @@ export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
   })
 
   handle('getReceipt', ({ params }) => {
-    const { capture, packets, warnings, logs, total, balanced, problems } = ledger.receipt(find(params.id).id)
+    const { capture, packets, warnings, logs, total, removedAt, balanced, problems } = ledger.receipt(
+      find(params.id).id,
+    )
     const { id: captureId, name, source, state, tls } = capture
     return {
       captureId,
@@ -65,6 +67,8 @@ export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
       warnings,
       logs,
       total,
+      removedAt: removedAt === null ? null : isoTime(removedAt),
+      fileRemovedAt: capture.fileRemovedAt === null ? null : isoTime(capture.fileRemovedAt),
       balanced,
       problems,
     }
@@ -75,6 +79,7 @@ export function captureRoutes({ handle }: Routes, parts: CaptureParts): void {
 
   function beginRemoval({ params, request }: Pick<Input<'forgetCapture'>, 'params' | 'request'>, removal: Removal) {
     const row = find(params.id)
+    checkRemoval(row, removal)
     const action = removal === 'forgetting' ? 'forget' : 'reprocess'
     ledger.accounts.audit({ user: request.user, remote: request.ip, action, detail: `${row.id} ${row.name}` })
     void removeCapture(parts, row, removal)
@@ -162,6 +167,12 @@ async function packetRequest(
 
 async function storedPath(row: CaptureRow, { dataDir }: Layout): Promise<string> {
   const path = join(dataDir, row.path)
+  if (row.fileRemovedAt !== null)
+    throw refusal(
+      404,
+      'capture_gone',
+      `retention removed the stored file of this capture at ${isoTime(row.fileRemovedAt)}; its rows and its receipt are here, and the file is stored again when it comes again`,
+    )
   if (isBeingRemoved(row.state) || (await stat(path).catch(() => undefined)) === undefined) {
     throw refusal(404, 'capture_gone', 'the stored file of this capture is not here any more; its rows are')
   }
@@ -205,6 +216,7 @@ export function describeCaptures(ledger: Ledger, rows: readonly CaptureRow[]): C
     packets: row.packets && describeAccount(row.packets),
     acceptedAt: isoTime(row.acceptedAt),
     finishedAt: row.finishedAt === null ? null : isoTime(row.finishedAt),
+    fileRemovedAt: row.fileRemovedAt === null ? null : isoTime(row.fileRemovedAt),
     duplicates: duplicates.get(row.id) ?? 0,
     rows: counts.get(row.id)?.rows ?? 0,
     quarantined: counts.get(row.id)?.quarantined ?? 0,

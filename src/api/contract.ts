@@ -103,6 +103,8 @@ export const capture = z.object({
   clockOffsetSeconds: z.number(),
   acceptedAt: time,
   finishedAt: time.nullable(),
+  /** When retention removed its file; its rows and receipt stay. */
+  fileRemovedAt: time.nullable(),
   /** How often the same content came again. */
   duplicates: count,
   rows: count,
@@ -181,11 +183,16 @@ export const receipt = z.object({
       records: count,
       rows: count,
       quarantined: count,
+      /** Rows that were there until retention removed them. */
+      removed: count,
       reasons: z.record(z.string(), count),
       balanced: z.boolean(),
     }),
   ),
-  total: z.object({ records: count, rows: count, quarantined: count }),
+  total: z.object({ records: count, rows: count, quarantined: count, removed: count }),
+  /** When retention removed the last of its rows, and its file. */
+  removedAt: time.nullable(),
+  fileRemovedAt: time.nullable(),
   balanced: z.boolean(),
   problems: z.array(z.string()),
 })
@@ -766,7 +773,20 @@ export const health = z.object({
     z.object({ name: z.string(), state: z.enum(['ok', 'failing', 'off']), detail: z.string(), rows: count.nullable() }),
   ),
   bus: z.object({ kind: z.string(), counters: z.record(z.string(), z.number()) }),
-  disk: z.object({ freeBytes: count, totalBytes: count, floorBytes: count, capturesBytes: count, datasetBytes: count }),
+  disk: z.object({
+    freeBytes: count,
+    totalBytes: count,
+    floorBytes: count,
+    capturesBytes: count,
+    datasetBytes: count,
+    /** All that is kept, the inbox apart, and what it may be; 0 is no budget. */
+    usedBytes: count,
+    budgetBytes: count,
+    /** Of work in hand, beyond what it has taken. */
+    promisedBytes: count,
+    /** Why nothing is taken in, where that is so. */
+    waits: z.array(z.string()),
+  }),
   memory: z.object({ rssBytes: count, heapBytes: count, systemFreeBytes: count, systemTotalBytes: count }),
   engine: z.object({ name: z.string(), version: z.string().nullable() }),
   versions: z.record(z.string(), z.string()),

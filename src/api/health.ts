@@ -7,6 +7,8 @@ import { STAGE_NAMES, type StageName } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { type Config, describeConfig } from '../config.ts'
+import type { DiskMeter } from '../disk/use.ts'
+import { waitText } from '../disk/wait-text.ts'
 import type { Indexing } from '../indexing.ts'
 import type { Tally } from '../tally.ts'
 import { isoTime } from './captures.ts'
@@ -20,6 +22,7 @@ export interface HealthParts {
   ledger: Ledger
   layout: Layout
   config: Config
+  meter: DiskMeter
   version: string
   tally: Tally
   indexing: Indexing | undefined
@@ -40,7 +43,7 @@ const STUCK_SECONDS = 3600
 const TAIL_BYTES = 512 * 1024
 
 export function createHealthView(parts: HealthParts): HealthView {
-  const { ledger, layout, config, version, busCounters } = parts
+  const { ledger, layout, config, meter, version, busCounters } = parts
   const startedAt = isoTime(Date.now() - process.uptime() * 1000)
   let kept: { at: number; stages: StageHealth[] } | undefined
 
@@ -80,14 +83,25 @@ export function createHealthView(parts: HealthParts): HealthView {
     const { rss, heapUsed } = process.memoryUsage()
     const captures = ledger.captures.summary()
     const dataset = ledger.commits.publishedTotals()
+    const use = meter.measure()
+    const waits = ledger.space.waits()
+    const capturesBytes = captures.bytes
+    // Without a budget the meter leaves the books alone.
+    const booksBytes = capturesBytes + dataset.bytes
+    const othersBytes = use.usedBytes - use.capturesBytes - use.datasetBytes
     const disk = {
       freeBytes: bavail * bsize,
       totalBytes: blocks * bsize,
       floorBytes: config.disk.floorBytes,
-      capturesBytes: captures.bytes,
+      capturesBytes,
       datasetBytes: dataset.bytes,
+      usedBytes: Math.round(booksBytes + othersBytes),
+      budgetBytes: config.disk.budgetBytes,
+      promisedBytes: Math.round(use.promisedBytes),
+      waits: [...new Set(waits.map(waitText))],
     }
-    const { failing, degraded } = problemsOf(now, disk, captures.states)
+    const isOverBudget = waits.some(({ why }) => why === 'budget')
+    const { failing, degraded } = problemsOf(now, disk, captures.states, isOverBudget)
     return {
       state: failing.length > 0 ? 'failing' : degraded.length > 0 ? 'degraded' : 'ok',
       problems: [...failing, ...degraded],
@@ -107,11 +121,17 @@ export function createHealthView(parts: HealthParts): HealthView {
   return { stages, health }
 }
 
-function problemsOf(stages: readonly StageHealth[], disk: Health['disk'], captures: Record<string, number>) {
+function problemsOf(
+  stages: readonly StageHealth[],
+  disk: Health['disk'],
+  captures: Record<string, number>,
+  isOverBudget: boolean,
+) {
   const failing: string[] = []
   const degraded: string[] = []
   if (disk.freeBytes < disk.floorBytes)
     failing.push('the disk is nearly full: intake is paused until there is space again')
+  if (isOverBudget) degraded.push('the budget is used up: intake waits until there is space again')
   for (const { stage, failed, oldestSeconds, running } of stages) {
     if (failed > 0) degraded.push(`${stage}: ${failed} ${failed === 1 ? 'job was' : 'jobs were'} given up`)
     if (oldestSeconds !== null && oldestSeconds > STUCK_SECONDS && running === 0)

@@ -136,12 +136,15 @@ export const METRICS: readonly Metric[] = [
   ),
 
   gauge('intake_paused', 'Whether intake is paused, by reason.', ({ health, isIndexPaused }) => [
-    [{ reason: 'disk' }, yes(health.disk.freeBytes < health.disk.floorBytes)],
+    [{ reason: 'disk' }, yes(health.disk.freeBytes < health.disk.floorBytes || health.disk.waits.length > 0)],
     [{ reason: 'elasticsearch' }, yes(isIndexPaused)],
   ]),
   gauge('disk_free_bytes', 'Free space on the disk of the data.', ({ health }) => one(health.disk.freeBytes)),
   gauge('disk_total_bytes', 'Size of the disk of the data.', ({ health }) => one(health.disk.totalBytes)),
   gauge('disk_floor_bytes', 'Free space below which intake pauses.', ({ health }) => one(health.disk.floorBytes)),
+  gauge('disk_used_bytes', 'Bytes of all that is kept, the inbox apart.', ({ health }) => one(health.disk.usedBytes)),
+  gauge('disk_budget_bytes', 'What that may be; 0 is no budget.', ({ health }) => one(health.disk.budgetBytes)),
+  gauge('disk_promised_bytes', 'What work in hand may still take.', ({ health }) => one(health.disk.promisedBytes)),
   gauge('directory_bytes', 'Bytes by directory of the data.', ({ directories }) =>
     directories.map(({ name, bytes }): Sample => [{ directory: name }, bytes]),
   ),

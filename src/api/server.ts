@@ -15,6 +15,7 @@ import type { StageName } from '../../state/job.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { Config } from '../config.ts'
+import type { DiskMeter } from '../disk/use.ts'
 import type { Indexing } from '../indexing.ts'
 import type { DatasetOptions } from '../query/dataset.ts'
 import { openSearchProcess } from '../search/process.ts'
@@ -38,6 +39,7 @@ export interface ApiOptions {
   config: Config
   ledger: Ledger
   layout: Layout
+  meter: DiskMeter
   log: Log
   bus: Bus
   indexing: Indexing | undefined

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { toMicros } from '../../stages/upload/rules/values.ts'
 import { loadRules } from '../../stages/upload/rules.ts'
 import { PipelineError } from '../../state/errors.ts'
+import { readersLock } from '../../state/shared-lock.ts'
 import type { Indexing } from '../indexing.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
@@ -53,6 +54,7 @@ export async function backfill({ from, to, type }: BackfillCommandOptions): Prom
     import('../sinks/elasticsearch/backfill.ts'),
     import('../query/files.ts'),
   ])
+  using _shared = readersLock(layout.cache).share()
   const known = await listTypes(layout.parquet)
   const unknown = (type ?? []).filter((name) => !known.includes(name))
   if (unknown.length > 0)

@@ -1,11 +1,11 @@
 /** The commands that look: `status`, `captures`, `receipt`, `failed`, `config`. */
 
-import { statfs } from 'node:fs/promises'
 import { messageOf } from '../../state/errors.ts'
 import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { GroupLag } from '../bus/kafka/lag.ts'
 import { type Config, describeConfig } from '../config.ts'
+import { waitText } from '../disk/wait-text.ts'
 import { openContext } from './context.ts'
 import { EXIT } from './exit-codes.ts'
 import { receiptText } from './receipt-text.ts'
@@ -17,7 +17,7 @@ interface Output {
 
 export async function status({ json }: Output): Promise<number> {
   await using context = openContext()
-  const { ledger, layout } = context.parts()
+  const { ledger, layout, meter } = context.parts()
   const depths = ledger.jobs.depths()
   const now = Date.now()
   const stages = STAGE_NAMES.map((stage) => {
@@ -34,8 +34,15 @@ export async function status({ json }: Output): Promise<number> {
     }
   })
   const captures = ledger.captures.summary().states
-  const { bavail, bsize } = await statfs(layout.dataDir)
-  const disk = { freeBytes: bavail * bsize, floorBytes: context.config.disk.floorBytes }
+  const use = meter.measure()
+  const waits = [...new Set(ledger.space.waits().map(waitText))]
+  const disk = {
+    ...context.config.disk,
+    freeBytes: use.freeBytes,
+    promisedBytes: use.promisedBytes,
+    usedBytes: use.usedBytes,
+    waits,
+  }
   const bus = await busStatus(context.config)
   if (json) {
     context.print(JSON.stringify({ dataDir: layout.dataDir, stages, captures, disk, bus }, null, 2))
@@ -62,8 +69,19 @@ export async function status({ json }: Output): Promise<number> {
   context.print(
     `data      ${layout.dataDir}, ${bytesText(disk.freeBytes)} free (intake pauses below ${bytesText(disk.floorBytes)})`,
   )
+  if (disk.budgetBytes > 0) context.print(`budget    ${budgetText(disk)}`)
+  for (const text of waits) context.print(`waiting   ${text}`)
   if (bus.kind === 'kafka') context.print(`\n${busText(bus)}`)
   return EXIT.ok
+}
+
+function budgetText({
+  usedBytes,
+  budgetBytes,
+  promisedBytes,
+}: Record<'usedBytes' | 'budgetBytes' | 'promisedBytes', number>): string {
+  const promised = promisedBytes > 0 ? `, ${bytesText(promisedBytes)} promised to work in hand` : ''
+  return `${bytesText(usedBytes)} of ${bytesText(budgetBytes)} used${promised}`
 }
 
 interface BusStatus {
@@ -100,9 +118,10 @@ export async function captures({ json }: Output): Promise<number> {
     return EXIT.ok
   }
   const waiting = waitingForIndex(ledger)
-  const rows = list.map(({ id, state, packets, bytes, source, acceptedAt, name }) => {
+  const rows = list.map(({ id, state, packets, bytes, source, acceptedAt, fileRemovedAt, name }) => {
     const notes = [
       packets?.salvaged ? 'salvaged' : '',
+      fileRemovedAt === null ? '' : 'file removed',
       waiting.has(id) ? `${waiting.get(id)} to be indexed` : '',
     ].filter(Boolean)
     const note = notes.length > 0 ? `${state} (${notes.join(', ')})` : state

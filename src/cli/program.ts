@@ -144,6 +144,26 @@ export function makeProgram(does: Does): Command {
     .command('rebuild')
     .description('make a damaged or lost ledger anew of the dataset and the captures')
     .action(does(async () => (await import('./ledger-commands.ts')).rebuildLedger()))
+  program
+    .command('retention')
+    .description('remove what is older or larger than the settings allow, now; a running pipeline does it by itself')
+    .option('--dry-run', 'only say what would go', false)
+    .addOption(json())
+    .action(
+      does(async (options: { dryRun: boolean; json: boolean }) =>
+        (await import('./upkeep-commands.ts')).retention(options),
+      ),
+    )
+  program
+    .command('compact')
+    .description('join the small files of closed hours, now; a running pipeline does it by itself')
+    .option('--dry-run', 'only say what would be joined', false)
+    .addOption(json())
+    .action(
+      does(async (options: { dryRun: boolean; json: boolean }) =>
+        (await import('./upkeep-commands.ts')).compact(options),
+      ),
+    )
   addWatchlist(program, does)
   addAccounts(program, does)
   program

@@ -4,6 +4,7 @@ import { capturesOf } from '../../stages/monitor/arrival.ts'
 import type { Progress } from '../../stages/stage.ts'
 import { type JobRow, STAGE_NAMES } from '../../state/job.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import { waitText } from '../disk/wait-text.ts'
 import { bytesText } from './text.ts'
 
 const EVERY_MS = 1000
@@ -39,7 +40,9 @@ function progressLine(ledger: Ledger, wanted: readonly { key: string }[], elapse
       jobs.filter((job) => job.stage === stage),
     ),
   ).filter(Boolean)
-  return `${(elapsedMs / 1000).toFixed(0)} s  ${stages.join('  ')}`
+  const [wait] = ledger.space.waits()
+  const why = wait === undefined ? '' : `  ${waitText(wait)}`
+  return `${(elapsedMs / 1000).toFixed(0)} s  ${stages.join('  ')}${why}`
 }
 
 /** `convert 3/5 jobs 120.0 MB/2.1 GB 1200000 packets` */

@@ -6,13 +6,15 @@ import { clockOffsetText } from '../clock-offset.ts'
 import { bytesText, printable, textTable, timeText } from './text.ts'
 
 export function receiptText(receipt: Receipt): string {
-  const { capture, arrivals, packets, logs, total, balanced, problems } = receipt
+  const { capture, arrivals, packets, logs, total, removedAt, balanced, problems } = receipt
   const lines = [
     `capture   ${capture.id}`,
     `file      ${printable(capture.name)}, ${bytesText(capture.bytes)}, source ${printable(capture.source)}`,
   ]
   const copies = arrivals.filter(({ outcome }) => outcome === 'duplicate').length
   if (copies > 0) lines.push(`copies    came ${copies} more time${copies === 1 ? '' : 's'}; not processed again`)
+  if (capture.fileRemovedAt !== null)
+    lines.push(`stored    no more: the file was removed by retention on ${timeText(capture.fileRemovedAt)}`)
   if (capture.engine) lines.push(`engine    ${capture.engine} ${capture.engineVersion}`)
   lines.push(`state     ${capture.state}${packets?.salvaged ? ', salvaged' : ''}`)
   if (packets) {
@@ -28,7 +30,9 @@ export function receiptText(receipt: Receipt): string {
   if (capture.clockOffsetUs !== 0)
     lines.push(`clock     ${clockOffsetText(capture.clockOffsetUs)} added to every time (CLOCK_OFFSETS)`)
   if (capture.tls) lines.push(`tls       ${tlsText(capture.tls)}`)
-  lines.push(`records   ${total.records} made = ${total.rows} rows + ${total.quarantined} in quarantine`)
+  const gone = total.removed > 0 ? ` + ${total.removed} removed by retention` : ''
+  lines.push(`records   ${total.records} made = ${total.rows} rows + ${total.quarantined} in quarantine${gone}`)
+  if (removedAt !== null) lines.push(`retention ${total.removed} rows removed, the last on ${timeText(removedAt)}`)
   for (const { logType, quarantined, reasons } of logs) {
     if (quarantined > 0)
       lines.push(
@@ -40,8 +44,13 @@ export function receiptText(receipt: Receipt): string {
   if (receipt.elasticsearch) lines.push(...indexLines(receipt.elasticsearch))
   for (const warning of receipt.warnings) lines.push(`warning   ${printable(warning)}`)
   if (logs.length > 0) {
-    const rows = logs.map(({ logType, records, rows: n, quarantined }) => [logType, records, n, quarantined])
-    lines.push('', textTable(['log', 'records', 'rows', 'quarantined'], rows), '')
+    const withRemoved = total.removed > 0
+    const rows = logs.map(({ logType, records, rows: n, quarantined, removed }) => [
+      ...[logType, records, n, quarantined],
+      ...(withRemoved ? [removed] : []),
+    ])
+    const columns = ['log', 'records', 'rows', 'quarantined', ...(withRemoved ? ['removed'] : [])]
+    lines.push('', textTable(columns, rows), '')
   }
   lines.push(balanced ? `balanced  ${endingText(receipt)}` : 'NOT BALANCED')
   for (const problem of problems) lines.push(`          ${printable(problem)}`)

@@ -60,6 +60,7 @@ function group(name: string) {
 
 const folders = group('Folders')
 const intake = group('Intake')
+const retention = group('Retention')
 const convert = group('Conversion')
 const batches = group('Chunks and batches')
 const upload = group('Upload')
@@ -74,6 +75,8 @@ const log = group('Log')
 const ms = { unit: 'ms' }
 const seconds = { unit: 's' }
 const mb = { unit: 'MB' }
+const days = wholeNumber(0, 36_500)
+const gigabytes = wholeNumber(0, 1_048_576)
 const DAY_SECONDS = 86_400
 const LARGEST_MB = 1_048_576
 const SITE = '10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,127.0.0.0/8,fc00::/7,fe80::/10,::1/128'
@@ -95,6 +98,57 @@ export const settings = z.object({
     '1024',
     'Intake pauses while less than this is free on the disk of the data.',
     mb,
+  ),
+  DISK_BUDGET_MB: folders(
+    wholeNumber(0, 1_073_741_824),
+    '0',
+    'What everything but the inbox may take together; when it is used up the oldest goes, and intake waits for it. 0 is no budget.',
+    mb,
+  ),
+
+  CAPTURES_MAX_GB: retention(
+    gigabytes,
+    '0',
+    'Stored captures beyond this size go, oldest first; their rows and receipts stay. 0 keeps them.',
+    { unit: 'GB' },
+  ),
+  CAPTURES_MAX_DAYS: retention(
+    days,
+    '0',
+    'Stored captures go this long after they came; their rows and receipts stay. 0 keeps them.',
+    { unit: 'days' },
+  ),
+  PARQUET_MAX_GB: retention(
+    gigabytes,
+    '0',
+    'Rows beyond this size of the dataset go, oldest hour first. 0 keeps them.',
+    {
+      unit: 'GB',
+    },
+  ),
+  PARQUET_MAX_DAYS: retention(
+    days,
+    '0',
+    'Rows go once their hour, and their loading, lie further back than this. 0 keeps them.',
+    { unit: 'days' },
+  ),
+  QUARANTINE_MAX_GB: retention(gigabytes, '0', 'Files in quarantine beyond this size go, oldest first. 0 keeps them.', {
+    unit: 'GB',
+  }),
+  QUARANTINE_MAX_DAYS: retention(days, '0', 'Files in quarantine go this long after they came there. 0 keeps them.', {
+    unit: 'days',
+  }),
+  COMPACT_AFTER_MINUTES: retention(
+    wholeNumber(0, 525_600),
+    '60',
+    'Small files of an hour are joined once the hour is over, and they are loaded, this long. 0 joins none.',
+    { unit: 'minutes' },
+  ),
+  JOB_HISTORY_DAYS: retention(
+    wholeNumber(1, 36_500),
+    '30',
+    'How long the ledger keeps finished jobs; receipts stay. With Kafka, longer than messages are kept there.',
+    { unit: 'days' },
   ),
 
   STABILITY_INTERVAL_MS: intake(

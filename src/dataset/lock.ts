@@ -1,11 +1,14 @@
 /**
- * One at a time rewrites the dataset's files: removals and rescans, over all processes of a ledger and within each.
+ * One at a time rewrites the dataset's files: removals, rescans, retention and compaction, over all processes of a
+ * ledger and within each. Who gets it finds no file half joined: what a dead process left of that is finished first.
  *
  * The ledger's lock knows processes alone; within one, the name of the ledger is the lock.
  */
 
 import { PipelineError } from '../../state/errors.ts'
+import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import { finishJoins } from './join-swap.ts'
 
 const NAME = 'dataset'
 const LOCK_MS = 10 * 60_000
@@ -13,7 +16,23 @@ const LOOK_MS = 100
 
 const held = new Set<string>()
 
-export function tryDatasetLock(ledger: Ledger): Disposable | undefined {
+export interface LockParts {
+  ledger: Ledger
+  layout: Pick<Layout, 'dataDir' | 'cache'>
+}
+
+export function tryDatasetLock(parts: LockParts): Disposable | undefined {
+  const lock = take(parts.ledger)
+  try {
+    if (lock !== undefined) finishJoins(parts)
+    return lock
+  } catch (error) {
+    lock?.[Symbol.dispose]()
+    throw error
+  }
+}
+
+function take(ledger: Ledger): Disposable | undefined {
   const { id } = ledger
   if (held.has(id) || !ledger.tryLock(NAME, LOCK_MS)) return undefined
   held.add(id)
@@ -30,10 +49,10 @@ export function tryDatasetLock(ledger: Ledger): Disposable | undefined {
 }
 
 /** Throws `io`, to be tried again, when it does not get it in time. */
-export async function datasetLock(ledger: Ledger, patienceMs: number): Promise<Disposable> {
+export async function datasetLock(parts: LockParts, patienceMs: number): Promise<Disposable> {
   const deadline = Date.now() + patienceMs
   for (;;) {
-    const lock = tryDatasetLock(ledger)
+    const lock = tryDatasetLock(parts)
     if (lock !== undefined) return lock
     if (Date.now() > deadline)
       throw new PipelineError('io', 'the dataset is being rewritten by something else; try again later', {

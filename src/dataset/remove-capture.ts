@@ -41,13 +41,25 @@ const PATIENCE_MS = 60_000
 /** Whoever is indexing the capture notices within a second that it must not, and ends. */
 const LOSES_LEASE_MS = 2_500
 
+/** Throws `usage` for rows that could not be made again. */
+export function checkRemoval({ name, fileRemovedAt }: CaptureRow, removal: Removal): void {
+  if (removal !== 'reprocessing' || fileRemovedAt === null) return
+  throw new PipelineError(
+    'usage',
+    `the stored file of ${name} was removed by retention, so it cannot be converted again; drop the file into the inbox first: it is stored again`,
+  )
+}
+
 export async function removeCapture(
   parts: RemovalParts,
-  { id }: CaptureRow,
+  capture: CaptureRow,
   removal: Removal,
   changes: Changes = {},
 ): Promise<void> {
-  using _lock = await datasetLock(parts.ledger, PATIENCE_MS)
+  const { id } = capture
+  checkRemoval(capture, removal)
+  using _lock = await datasetLock(parts, PATIENCE_MS)
+  checkRemoval(parts.ledger.captures.get(id) ?? capture, removal)
   await removeLocked(parts, id, removal, changes)
 }
 
@@ -90,7 +102,7 @@ export async function resumeRemovals(parts: RemovalParts): Promise<void> {
   const { ledger } = parts
   for (const state of ['forgetting', 'reprocessing', 'forgotten'] as const) {
     for (const { id } of ledger.captures.list({ state })) {
-      using lock = tryDatasetLock(ledger)
+      using lock = tryDatasetLock(parts)
       if (lock === undefined) return
       await removeLocked(parts, id, state)
     }

@@ -25,6 +25,8 @@ export interface InspectorOptions {
   maxBytes: number
   /** Free space below which no copy goes on. */
   floorBytes?: number
+  /** Bytes that a copy may still take, by whatever other rule; looked at as often. */
+  leftBytes?: () => number
 }
 
 /** How often a copy looks at the disk. */
@@ -33,14 +35,18 @@ const LOOK_EVERY_BYTES = 64 << 20
 type Bytes = AsyncIterable<Buffer>
 type Limits = Required<InspectorOptions>
 
-export function createInspector({ maxBytes, floorBytes = 0 }: InspectorOptions): CaptureInspector {
+export function createInspector({
+  maxBytes,
+  floorBytes = 0,
+  leftBytes = () => Number.POSITIVE_INFINITY,
+}: InspectorOptions): CaptureInspector {
   return {
     async inspect(path, options) {
       const file = await open(path, 'r').catch((cause) => {
         throw new PipelineError('io', `cannot read the file: ${messageOf(cause)}`, { retryable: true, cause })
       })
       try {
-        return await inspectFile(file, options, { maxBytes, floorBytes })
+        return await inspectFile(file, options, { maxBytes, floorBytes, leftBytes })
       } finally {
         await file.close()
       }
@@ -121,7 +127,7 @@ async function takeIn(
   format: 'pcap' | 'pcapng',
   head: Buffer,
   options: InspectOptions,
-  { maxBytes, floorBytes }: Limits,
+  { maxBytes, floorBytes, leftBytes }: Limits,
 ): Promise<FoundCapture> {
   const hash = createHash('sha256')
   const walker: RecordWalker | undefined = head.length > 0 ? createRecordWalker(format, head) : undefined
@@ -138,6 +144,7 @@ async function takeIn(
       if (target !== undefined && bytes - lookedAt >= LOOK_EVERY_BYTES) {
         lookedAt = bytes
         await checkSpace(options.copyDir, floorBytes)
+        if (leftBytes() < 0) throw overBudget()
       }
       hash.update(block)
       walker?.feed(block)
@@ -256,6 +263,14 @@ async function checkSpace(dir: string, floorBytes: number): Promise<void> {
   throw new PipelineError(
     'disk_full',
     'the uncompressed copy would leave less free space than DISK_FLOOR_MB; free some, or refuse such captures by CAPTURE_MAX_GB',
+    { retryable: true },
+  )
+}
+
+function overBudget(): PipelineError {
+  return new PipelineError(
+    'disk_full',
+    'the uncompressed copy would take more than is left of the disk (DISK_BUDGET_MB, DISK_FLOOR_MB)',
     { retryable: true },
   )
 }

@@ -13,6 +13,7 @@ import { basename, dirname, join, resolve } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance, version } from '@duckdb/node-api'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
 import { processIdentity, stateOf } from '../../state/process-identity.ts'
+import { readersLock } from '../../state/shared-lock.ts'
 import { type FactStore, openFacts } from './facts.ts'
 import { EVENTS, listTypes, TYPE_NAME } from './files.ts'
 import { PEOPLE_TABLES, type People } from './people.ts'
@@ -56,6 +57,11 @@ export interface Dataset extends AsyncDisposable {
   readonly facts: FactStore
   readonly declared: ReadonlyMap<string, readonly Column[]>
   readonly people: People
+  /**
+   * Keeps the files of the dataset in their places while a query lists and reads them. Whoever joins or removes files
+   * waits for that.
+   */
+  share(): Disposable
   /** A connection with tables of its own; the caller closes it. */
   connect(): Promise<DuckDBConnection>
   /** Names of all tables but `events`, sorted: declared ones and folders. */
@@ -73,6 +79,10 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
   const instance = await openLocked(root, workDir, tempMaxMb, options)
   const facts = await openFacts(join(tempDir, 'schemas.json'), `1 ${version()} ${root}`, workDir)
 
+  const lock = readersLock(tempDir)
+  // Its file is there from now on: a query leaves nothing new behind.
+  lock.share()[Symbol.dispose]()
+
   const close = async () => {
     instance.closeSync()
     await rm(workDir, { recursive: true, force: true })
@@ -84,6 +94,7 @@ export async function openDataset(options: DatasetOptions): Promise<Dataset> {
     facts,
     declared,
     people: options.people ?? { employees: [], computers: [] },
+    share: () => lock.share(),
     connect: () => instance.connect(),
     tableNames: async () => [...new Set([...declared.keys(), ...(await listTypes(root))])].sort(),
     close,

@@ -5,11 +5,12 @@
  * `<type>/year=YYYY/month=MM/day=DD/hour=HH/<prefix>_<type>_<id>.parquet`. Out: the log types, and the files
  * of one type. Only regular files at that depth under such a name count: whatever is still being written, is
  * hidden, foreign, or a symbolic link (it could point anywhere) is never read. The prefix is a setting that may have
- * changed over the years: all of them count.
+ * changed over the years: all of them count. While files are being joined, a hidden note in their folder says which file
+ * replaces which: once that is there, those count no more.
  */
 
 import type { Dirent } from 'node:fs'
-import { lstat, readdir } from 'node:fs/promises'
+import { lstat, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
 import { PEOPLE_TABLES } from './people.ts'
@@ -46,12 +47,44 @@ async function filesBelow(dir: string, depth: number, counts: (name: string) => 
   const entries = await entriesOf(dir)
   const level = LEVELS[depth]
   if (level === undefined) {
-    const names = entries.filter((entry) => entry.isFile() && counts(entry.name)).map((entry) => entry.name)
-    const found = await Promise.all(names.map((name) => describe(join(dir, name))))
+    const names = entries.filter((entry) => entry.isFile()).map((entry) => entry.name)
+    const replaced = await replacedIn(dir, names)
+    const own = names.filter((name) => counts(name) && !replaced.has(name))
+    const found = await Promise.all(own.map((name) => describe(join(dir, name))))
     return found.filter((file) => file !== undefined)
   }
   const folders = entries.filter((entry) => entry.isDirectory() && level.test(entry.name))
   return (await Promise.all(folders.map((folder) => filesBelow(join(dir, folder.name), depth + 1, counts)))).flat()
+}
+
+/** What a join writes beside the files before it touches any of them, and removes last. */
+export interface JoinNote {
+  file: string
+  replaces: string[]
+}
+
+const JOIN_NOTE = /^\.joining-[\w-]+\.json$/
+
+export function joinNoteName(id: string): string {
+  return `.joining-${id}.json`
+}
+
+async function replacedIn(dir: string, names: readonly string[]): Promise<Set<string>> {
+  const replaced = new Set<string>()
+  for (const name of names.filter((each) => JOIN_NOTE.test(each))) {
+    const { file, replaces } = await readNote(join(dir, name))
+    if (names.includes(file)) for (const each of replaces) replaced.add(each)
+  }
+  return replaced
+}
+
+/** One that is cut short was written by a process that did nothing else yet. */
+async function readNote(path: string): Promise<JoinNote> {
+  try {
+    const { file, replaces } = JSON.parse(await readFile(path, 'utf8'))
+    if (typeof file === 'string' && Array.isArray(replaces)) return { file, replaces }
+  } catch {}
+  return { file: '', replaces: [] }
 }
 
 /** Retention may remove a file or a folder at any moment; what is gone is not part of the dataset. */

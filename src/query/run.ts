@@ -67,6 +67,7 @@ export interface QuerySummary {
 export async function runQuery(dataset: Dataset, sql: string, options: QueryOptions): Promise<QuerySummary> {
   const { format, out, timeoutMs, signal } = options
   const started = performance.now()
+  using _shared = dataset.share()
   const connection = await dataset.connect()
   using deadline = startDeadline(connection, { timeoutMs, signal, onStop: options.onStop })
   if (options.look) deadline.watch(options.look)

@@ -104,6 +104,7 @@ function hourOf(file: DataFile): number {
 }
 
 async function connected<T>(dataset: Dataset, use: (connection: DuckDBConnection) => Promise<T>): Promise<T> {
+  using _shared = dataset.share()
   const connection = await dataset.connect()
   try {
     return await use(connection)

@@ -105,6 +105,8 @@ function addCapture(ledger: Ledger, verdict: Verdict, evidence: Known, layout: L
   else if (outcome === 'again') ledger.captures.setState(id, 'reprocessing')
   else if (outcome === 'convert') ledger.jobs.add({ stage: 'convert', key: id, captureId: id, input: {}, bytes })
   else ledger.settle(id)
+  // Retention took it; its rows and its receipt stay.
+  if (!evidence.captures.stored.has(id) && !evidence.captures.damaged.has(id)) ledger.captures.markFileRemoved(id)
 }
 
 function describe(id: string, { captures, former, sources }: Known) {

@@ -9,6 +9,7 @@
 import { join, relative, resolve } from 'node:path'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import type { Dataset } from '../query/dataset.ts'
 import { type DataFile, listFiles, listTypes } from '../query/files.ts'
 
 export interface CatalogueFile {
@@ -47,7 +48,11 @@ const LOOK_EVERY_MS = 30_000
 /** While captures are loaded the ledger changes all the time; a second is soon enough. */
 const ASK_EVERY_MS = 250
 
-export function createCatalogue(ledger: Ledger, layout: Layout, root: string): Catalogue {
+export function createCatalogue(
+  ledger: Ledger,
+  layout: Layout,
+  { root, share }: Pick<Dataset, 'root' | 'share'>,
+): Catalogue {
   let foreign: DataFile[] = []
   let lookedAt = Number.NEGATIVE_INFINITY
   let looking: Promise<void> | undefined
@@ -60,9 +65,11 @@ export function createCatalogue(ledger: Ledger, layout: Layout, root: string): C
   const pathOf = (recorded: string) => join(root, relative(layout.parquet, resolve(layout.dataDir, recorded)))
 
   async function look(): Promise<void> {
+    // Between the list of the folders and that of the ledger no files may be joined.
+    using _shared = share()
     const found: DataFile[] = []
     for (const type of await listTypes(root)) found.push(...(await listFiles(root, type)))
-    const ours = new Set(ledger.commits.published().map(({ path }) => pathOf(path)))
+    const ours = new Set([...ledger.commits.published(), ...ledger.joins.open()].map(({ path }) => pathOf(path)))
     foreign = found.filter(({ path }) => !ours.has(path))
     lookedAt = performance.now()
     changes = ''

@@ -73,7 +73,7 @@ const CACHED: ReadonlySet<SearchName> = new Set(['count', 'facets', 'histogram',
 type Parts = EventParts & { check(): void }
 
 export function createSearchEngine({ dataset, ledger, layout, rules, timeoutMs }: SearchOptions): SearchEngine {
-  const catalogue = createCatalogue(ledger, layout, dataset.root)
+  const catalogue = createCatalogue(ledger, layout, dataset)
   const source = createSource(dataset, rules)
   const cache = new Map<string, unknown>()
   const typeColumns = new Map<string, { newest: string; columns: SearchColumn[] }>()
@@ -186,6 +186,7 @@ export function createSearchEngine({ dataset, ledger, layout, rules, timeoutMs }
     request: SearchRequests[N]['in'],
     signal: AbortSignal,
   ): Promise<SearchRequests[N]['out']> {
+    using _shared = dataset.share()
     const connection = await dataset.connect()
     using deadline = startDeadline(connection, { timeoutMs, signal })
     const check = () => deadline.check()

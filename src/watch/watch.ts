@@ -143,7 +143,7 @@ export async function rescan(
   onProgress: (progress: RescanProgress) => void,
   signal?: AbortSignal,
 ): Promise<RescanProgress> {
-  using _lock = await datasetLock(ledger, PATIENCE_MS)
+  using _lock = await datasetLock({ ledger, layout }, PATIENCE_MS)
   // What other hosts have put into a dataset that is shared is theirs to rewrite: their books are not here.
   const published = ledger.commits.published()
   const recorded = new Map(published.map((file) => [resolve(layout.dataDir, file.path), file.path]))

@@ -45,7 +45,7 @@ export function createConvert({ ledger, layout, engine, timeoutMs }: ConvertOpti
       if (!(await exists(capturePath))) {
         throw new PipelineError(
           'artifact_missing',
-          `the stored capture ${capture.path} is gone; drop the file again after \`forget ${capture.id.slice(0, 16)}\``,
+          `the stored capture ${capture.path} is gone; drop the file again, after \`forget ${capture.id.slice(0, 16)}\``,
         )
       }
       await checkUnchanged(capturePath, capture.bytes)

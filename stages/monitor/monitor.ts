@@ -216,8 +216,11 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs, clockOffs
   /** Before anything is moved: the stored file of a capture that is being forgotten is about to go. */
   function waitForRemoval({ captures }: Inspection): Postponed | undefined {
     const known = captures.map(({ sha256 }) => ledger.captures.get(sha256)?.state)
-    if (!known.some((state) => state !== undefined && isBeingRemoved(state))) return undefined
-    return { postponedMs: 1000, why: 'the rows of the same capture are being removed at this moment' }
+    if (known.some((state) => state !== undefined && isBeingRemoved(state)))
+      return { postponedMs: 1000, why: 'the rows of the same capture are being removed at this moment' }
+    if (captures.some(isLeaving))
+      return { postponedMs: 1000, why: 'retention is removing the file of the same capture at this moment' }
+    return undefined
   }
 
   /**
@@ -323,11 +326,21 @@ export function createMonitor({ ledger, layout, inspector, cutGraceMs, clockOffs
         retryable: true,
       })
     }
-    if (known === undefined && !existsSync(storedPath(capture))) {
+    if (isLeaving(capture))
+      throw new PipelineError('artifact_missing', 'retention is removing the file of the same capture', {
+        retryable: true,
+      })
+    // Of a known capture the file may have been removed since it was seen: then this one takes its place.
+    const mustBeThere = known === undefined || known.fileRemovedAt !== null
+    if (mustBeThere && !existsSync(storedPath(capture))) {
       throw new PipelineError('artifact_missing', 'its stored file went away before it was recorded', {
         retryable: true,
       })
     }
+  }
+
+  function isLeaving(capture: FoundCapture): boolean {
+    return ledger.retention.isLeaving(relative(layout.dataDir, storedPath(capture)))
   }
 
   function newCapture({ name, source }: Arrival, capture: FoundCapture, state: 'accepted' | 'empty'): NewCapture {

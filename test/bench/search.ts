@@ -1,7 +1,8 @@
 /**
- * `npm run bench -- search [--conn 5000000] [--dns 2000000] [--captures 100] [--hours 48] [--keep DIR]`: how long the
+ * `npm run bench -- search [--conn 5000000] [--dns 2000000] [--captures 100] [--hours 48] [--compact] [--keep DIR]`: how long the
  * page waits over a dataset of this size: first rows of searches, the dashboard's figures, a flow, in the process that
- * searches. The dataset is synthetic: every capture is some minutes of one hour, each log type a file of its own.
+ * searches. The dataset is synthetic: every capture is some minutes of one hour, each log type a file of its own; with
+ * `--compact` those are joined before.
  */
 
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -9,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { DuckDBInstance } from '@duckdb/node-api'
+import { compact } from '../../src/dataset/compact.ts'
 import type { SearchName, SearchRequests } from '../../src/search/engine.ts'
 import { openSearchProcess } from '../../src/search/process.ts'
 import { declaredTables } from '../../src/sinks/parquet/columns.ts'
@@ -23,6 +25,7 @@ const { values } = parseArgs({
     captures: { type: 'string', default: '100' },
     hours: { type: 'string', default: '48' },
     threads: { type: 'string', default: '2' },
+    compact: { type: 'boolean', default: false },
     keep: { type: 'string' },
   },
 })
@@ -33,6 +36,7 @@ const layout = layoutOf(join(dir, 'data'))
 const START = Date.UTC(2026, 0, 5)
 const tables = await declaredTables({})
 if (!existsSync(layout.ledger)) await generate()
+if (values.compact) await joinFiles()
 
 const search = openSearchProcess({
   dataset: {
@@ -127,6 +131,19 @@ function cpuOfChildren(): number {
 
 function iso(hour: number): string {
   return new Date(START + hour * 3_600_000).toISOString()
+}
+
+async function joinFiles(): Promise<void> {
+  using ledger = openLedger(layout.ledger)
+  const quiet = () => {}
+  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet, child: () => log }
+  const [cpu, before] = [process.cpuUsage(), performance.now()]
+  // What was generated was committed just now, in hours long gone.
+  const { joined, into, rows } = await compact({ ledger, layout, log, afterMs: -1, hasSpace: () => true })
+  const { user, system } = process.cpuUsage(cpu)
+  console.log(
+    `joined ${joined} files into ${into}, ${rows} rows, in ${Math.round((performance.now() - before) / 1000)} s (${Math.round((user + system) / 1e6)} s of CPU)`,
+  )
 }
 
 async function generate(): Promise<void> {

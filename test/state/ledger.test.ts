@@ -68,7 +68,7 @@ describe('receipts', () => {
     expect(receipt.problems).toEqual([])
     expect(receipt.balanced).toBe(true)
     expect(receipt.logs).toEqual([
-      { logType: 'dns', records: 12, rows: 11, quarantined: 1, reasons: { 'not JSON': 1 }, balanced: true },
+      { logType: 'dns', records: 12, rows: 11, quarantined: 1, removed: 0, reasons: { 'not JSON': 1 }, balanced: true },
     ])
     bench.ledger.settle(ID)
     expect(bench.ledger.captures.get(ID)?.state).toBe('done')

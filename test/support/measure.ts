@@ -76,6 +76,11 @@ function lookAtTree(root: number, ticks: Map<number, number>): number {
   return sum
 }
 
+/** Resident memory in MB of a process and all below it, now. */
+export function rssOfTree(pid: number): number {
+  return lookAtTree(pid, new Map()) / 1024
+}
+
 function rssOf(pid: number): number {
   try {
     return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0)

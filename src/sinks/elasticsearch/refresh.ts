@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import { SINK } from '../../../stages/index-events/index-events.ts'
 import type { Log } from '../../../stages/ports.ts'
 import type { Rules } from '../../../stages/upload/rules.ts'
+import type { Layout } from '../../../state/layout.ts'
 import type { Ledger } from '../../../state/ledger.ts'
 import { tryDatasetLock } from '../../dataset/lock.ts'
 import { sendRows } from './backfill.ts'
@@ -18,8 +19,7 @@ export interface RefreshParts {
   sink: ElasticsearchSink
   rules: Rules
   ledger: Ledger
-  /** The paths in the ledger lie below it. */
-  dataDir: string
+  layout: Layout
   log: Log
   signal: AbortSignal
 }
@@ -28,7 +28,7 @@ const AT_ONCE = 100
 
 /** Gives the number of documents. Throws `sink_down`. */
 export async function refreshDocuments(parts: RefreshParts): Promise<number> {
-  const { ledger, log } = parts
+  const { ledger, layout, log } = parts
   let documents = 0
   let refused = 0
   for (;;) {
@@ -36,11 +36,11 @@ export async function refreshDocuments(parts: RefreshParts): Promise<number> {
     if (changed.length === 0) break
     const types = new Map(ledger.commits.published().map(({ path, logType }) => [path, logType]))
     for (const { path, mark } of changed) {
-      using lock = tryDatasetLock(ledger)
+      using lock = tryDatasetLock({ ledger, layout })
       if (lock === undefined) return documents
       const logType = types.get(path)
       if (logType !== undefined) {
-        const sent = await sendFile(parts, join(parts.dataDir, path), logType)
+        const sent = await sendFile(parts, join(layout.dataDir, path), logType)
         documents += sent.documents
         refused += sent.refused
       }

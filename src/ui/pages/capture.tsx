@@ -4,7 +4,7 @@ import { useState } from 'react'
 import type { CaptureDetail, Receipt } from '../../api/contract.ts'
 import { ask, hrefOf } from '../lib/api.ts'
 import { equals, searchHref } from '../lib/filter.ts'
-import { formatBytes, formatCount, formatSeconds, plural } from '../lib/format.ts'
+import { formatBytes, formatCount, formatMoment, formatSeconds, plural } from '../lib/format.ts'
 import { useTitle } from '../lib/hooks.ts'
 import { useLive } from '../lib/live.ts'
 import { hrefWith, Link, navigate, usePath } from '../lib/router.tsx'
@@ -203,6 +203,7 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
           parts={[
             [total.rows, 'rows in the tables'],
             [total.quarantined, 'quarantined'],
+            ...(total.removed > 0 ? [[total.removed, 'removed by retention'] as [number, string]] : []),
           ]}
         />
       </div>
@@ -211,6 +212,12 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
           {problems.map((text) => (
             <p key={text}>{text}</p>
           ))}
+        </Notice>
+      )}
+      {receipt.fileRemovedAt && (
+        <Notice tone="info">
+          Retention removed the stored file on {formatMoment(receipt.fileRemovedAt)}. It is stored again when it comes
+          again.
         </Notice>
       )}
       {packets?.salvaged && (
@@ -271,9 +278,10 @@ function ReceiptPanel({ receipt, isWorking }: { receipt: Receipt; isWorking: boo
                       <Badge tone={isWorking ? 'info' : 'bad'}>
                         {isWorking
                           ? 'in work'
-                          : `${formatCount(Math.abs(log.records - log.rows - log.quarantined))} off`}
+                          : `${formatCount(Math.abs(log.records - log.rows - log.quarantined - log.removed))} off`}
                       </Badge>
                     )}
+                    {log.removed > 0 && <span className="sub">{formatCount(log.removed)} removed by retention</span>}
                     {Object.entries(log.reasons).map(([reason, n]) => (
                       <Cut key={reason} className="sub" text={`${formatCount(n)} × ${reason}`} />
                     ))}

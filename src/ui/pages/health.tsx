@@ -142,12 +142,17 @@ function Figure({ n }: { n: number }) {
 }
 
 function Disk({ disk }: { disk: Health['disk'] }) {
-  const { freeBytes, totalBytes, floorBytes, capturesBytes, datasetBytes } = disk
+  const { freeBytes, totalBytes, floorBytes, capturesBytes, datasetBytes, usedBytes, budgetBytes, waits } = disk
   const used = 1 - freeBytes / Math.max(1, totalBytes)
   const tone = freeBytes < floorBytes ? 'bad' : freeBytes < 2 * floorBytes ? 'warn' : 'info'
   return (
     <Panel title="Disk" note={`${formatBytes(freeBytes)} free`}>
       <Meter value={used} label="Disk in use" tone={tone} />
+      {waits.map((text) => (
+        <Notice key={text} tone="warn">
+          {text}
+        </Notice>
+      ))}
       <dl className="facts">
         <div>
           <dt>In use</dt>
@@ -158,6 +163,13 @@ function Disk({ disk }: { disk: Health['disk'] }) {
         <div>
           <dt>Intake pauses below</dt>
           <dd className="num">{formatBytes(floorBytes)} free</dd>
+        </div>
+        <div>
+          <dt>Of the pipeline</dt>
+          <dd className="num">
+            {formatBytes(usedBytes)}
+            {budgetBytes > 0 ? ` of a budget of ${formatBytes(budgetBytes)}` : ', no budget'}
+          </dd>
         </div>
         <div>
           <dt>Stored captures</dt>

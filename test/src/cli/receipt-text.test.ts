@@ -28,6 +28,7 @@ const capture: CaptureRow = {
   keysConverted: null,
   tls: null,
   acceptedAt: 0,
+  fileRemovedAt: null,
   finishedAt: 1,
 }
 
@@ -35,6 +36,7 @@ const facts: ReceiptFacts = {
   capture,
   arrivals: [],
   records: [{ logType: 'dns', records: 5 }],
+  removed: [],
   counts: [{ captureId: capture.id, logType: 'dns', rows: 4, quarantined: 1, reasons: { 'not JSON': 1 } }],
   jobs: [],
   unpublished: false,

@@ -241,7 +241,7 @@ describe('dataset', () => {
       await ask(dataset, 'FROM conn', { format: 'parquet' })
       expect(existsSync(join(temp, dead))).toBe(false)
     }
-    expect(readdirSync(temp).sort()).toEqual(['query.not-ours', 'schemas.json'])
+    expect(readdirSync(temp).sort()).toEqual(['query.not-ours', 'readers.lock', 'schemas.json'])
   })
 
   it('uses the cache of an earlier process, and does without one that is damaged', async () => {

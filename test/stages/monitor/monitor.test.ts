@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -156,6 +157,40 @@ describe('what is the same is not processed again', () => {
     expect(readdirSync(layout.captures)).toHaveLength(1)
     // It is taken away after it was recorded.
     await until(() => readdirSync(layout.inbox).length === 0, 'the inbox is empty')
+  })
+
+  it('of a known capture whose file retention removed, the file is stored again and nothing is converted', async () => {
+    const { drop, stored, arrived, ledger, layout } = await monitor()
+    const id = sha256(capture())
+    drop('first.pcap', capture())
+    await arrived(1)
+    ledger.captures.setState(id, 'done')
+    expect(ledger.captures.markFileRemoved(id)).toBe(true)
+    rmSync(stored(capture()))
+    drop('again.pcap', capture())
+    await arrived(2)
+    expect(readFileSync(stored(capture()))).toEqual(capture())
+    expect(ledger.captures.get(id)).toMatchObject({ fileRemovedAt: null })
+    expect(ledger.jobs.list().filter(({ stage }) => stage === 'convert')).toHaveLength(1)
+    await until(() => readdirSync(layout.inbox).length === 0, 'the inbox is empty')
+  })
+
+  it('while retention removes the file of the same capture, it waits in the inbox', async () => {
+    const { drop, stored, arrived, ledger, layout } = await monitor()
+    const id = sha256(capture())
+    drop('first.pcap', capture())
+    await arrived(1)
+    ledger.captures.setState(id, 'done')
+    ledger.captures.markFileRemoved(id)
+    const path = `captures/${id}.pcap`
+    ledger.retention.addLeaving({ path, identity: '' })
+    drop('again.pcap', capture())
+    await new Promise((resolve) => setTimeout(resolve, 700))
+    expect(readdirSync(layout.inbox)).toEqual(['again.pcap'])
+    rmSync(stored(capture()))
+    ledger.retention.hasLeft(path)
+    await arrived(2)
+    expect(readFileSync(stored(capture()))).toEqual(capture())
   })
 
   it('five copies dropped together are one capture', async () => {
