@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { PipelineError } from '../../state/errors.ts'
-import { bytesToFree } from '../dataset/budget.ts'
+import { bytesToFree, mayRowsGo } from '../dataset/budget.ts'
 import { compact as compactFiles, groupsToJoin, spaceFor } from '../dataset/compact.ts'
 import { applyRetention } from '../dataset/retention.ts'
 import { planRetention, type RetentionPlan } from '../dataset/retention-plan.ts'
@@ -24,7 +24,8 @@ export async function retention({ dryRun, json }: Options): Promise<number> {
   await using context = openContext()
   const { ledger, layout, meter } = context.parts()
   const { disk, retention: limits } = upkeepOptions(context.config)
-  const plan = await planRetention({ ledger, layout, limits }, { budgetBytes: bytesToFree({ ledger, meter, disk }) })
+  const budget = { budgetBytes: bytesToFree({ ledger, meter, disk }), keepsRows: !mayRowsGo({ ledger }) }
+  const plan = await planRetention({ ledger, layout, limits }, budget)
   if (dryRun) {
     if (json) context.print(JSON.stringify(plan, null, 2))
     else if (plan.captures.length + plan.quarantine.length + plan.files.length === 0) context.print('nothing would go')

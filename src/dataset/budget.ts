@@ -25,3 +25,10 @@ export function bytesToFree({
   if (left >= Math.max(wanted, LOW * budgetBytes)) return 0
   return Math.ceil(Math.max(wanted, HIGH * budgetBytes) - left)
 }
+
+/** Rows are what people search: they go for the budget only where work has waited this long, and nothing else has helped. */
+const ROWS_PATIENCE_MS = 30_000
+
+export function mayRowsGo({ ledger }: { ledger: Pick<Ledger, 'space'> }, now = Date.now()): boolean {
+  return ledger.space.waits().some(({ why, since }) => why === 'budget' && since < now - ROWS_PATIENCE_MS)
+}

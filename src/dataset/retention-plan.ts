@@ -3,7 +3,7 @@
  *
  * In: the books, the files in quarantine, the limits. Out: what goes and why; nothing is touched. For the budget the
  * files of finished captures go first, oldest first: they take most, and their rows and receipts remain. Then what is in
- * quarantine, then rows, oldest hours first. What is in work never goes.
+ * quarantine, then rows, oldest hours first, where they may. What is in work never goes.
  */
 
 import { lstat, readdir } from 'node:fs/promises'
@@ -50,7 +50,7 @@ const UNSORTED_END = 3_600_000
 
 export async function planRetention(
   { ledger, layout, limits }: PlanParts,
-  { budgetBytes, now = Date.now() }: { budgetBytes: number; now?: number },
+  { budgetBytes, keepsRows = false, now = Date.now() }: { budgetBytes: number; keepsRows?: boolean; now?: number },
 ): Promise<RetentionPlan> {
   const captures = ledger.captures.removable().map(({ storedAt, ...rest }) => ({ ...rest, at: storedAt }))
   const files = ledger.commits.publishedWithTime().map((file) => ({ ...file, at: ageFrom(file) }))
@@ -64,7 +64,8 @@ export async function planRetention(
   }
   let left = budgetBytes
   for (const each of [chosen.captures, chosen.quarantine, chosen.files]) left -= sumOf(each.filter(({ why }) => why))
-  for (const each of [chosen.captures, chosen.quarantine, chosen.files]) left = chooseForBudget(each, left)
+  for (const each of [chosen.captures, chosen.quarantine, ...(keepsRows ? [] : [chosen.files])])
+    left = chooseForBudget(each, left)
   return {
     captures: chosen.captures.flatMap(({ item: { id, name, path, bytes }, why }) =>
       why ? { id, name, path, bytes, why } : [],

@@ -11,7 +11,6 @@ import { dirname, join, relative } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import type { Log } from '../../stages/ports.ts'
 import { NO_CAPTURE } from '../../state/capture.ts'
-import { messageOf } from '../../state/errors.ts'
 import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { readersLock } from '../../state/shared-lock.ts'
@@ -92,40 +91,50 @@ async function removeRows(parts: RetentionParts, files: RetentionPlan['files'], 
     using lock = tryDatasetLock(parts)
     if (lock === undefined) return
     const known = new Set(ledger.commits.published().map(({ path }) => path))
-    for (const { path, logType, bytes } of files.filter((file) => known.has(file.path))) {
+    const there = files.filter((file) => known.has(file.path))
+    const counts = await rowsByCapture(there.map(({ path }) => join(layout.dataDir, path)))
+    for (const { path, logType, bytes } of there) {
       const full = join(layout.dataDir, path)
-      try {
-        const counts = await rowsByCapture(full)
-        ledger.transaction(() => {
-          ledger.commits.dropFile(path)
-          for (const [captureId, rows] of counts) {
-            ledger.retention.addRemovedRows(captureId, logType, rows)
-            removed.rows += rows
-          }
-          ledger.retention.addLeaving({ path, identity: identityOf(full) })
-        })
-        removed.files++
-        removed.bytes += bytes
-      } catch (error) {
-        log.warn('a file of the dataset is kept, for it is not known whose rows are in it', {
-          file: path,
-          error: messageOf(error),
-        })
+      const rows = counts.get(full)
+      if (rows === undefined) {
+        log.warn('a file of the dataset is kept, for it is not known whose rows are in it', { file: path })
+        continue
       }
+      ledger.transaction(() => {
+        ledger.commits.dropFile(path)
+        for (const [captureId, n] of rows) {
+          ledger.retention.addRemovedRows(captureId, logType, n)
+          removed.rows += n
+        }
+        ledger.retention.addLeaving({ path, identity: identityOf(full) })
+      })
+      removed.files++
+      removed.bytes += bytes
     }
   }
   await finishLeaving(parts)
 }
 
-async function rowsByCapture(path: string): Promise<[string, number][]> {
-  const instance = await DuckDBInstance.create(':memory:', { threads: '1', memory_limit: '256MB' })
+type RowsByCapture = [captureId: string, rows: number][]
+
+/** All files at once: an instance costs more than what it reads here. One that cannot be read is left out. */
+async function rowsByCapture(paths: readonly string[]): Promise<Map<string, RowsByCapture>> {
+  const instance = await DuckDBInstance.create(':memory:', { threads: '1', memory_limit: '192MB' })
   const connection = await instance.connect()
+  const found = new Map<string, RowsByCapture>()
   try {
-    const rows = await rowsOf(
-      connection,
-      `SELECT coalesce(capture_id, '${NO_CAPTURE}'), count(*) FROM read_parquet(${list([path])}, hive_partitioning = false) GROUP BY 1`,
-    )
-    return rows.map(([id, n]) => [String(id), Number(n)])
+    for (const path of paths) {
+      const rows = await rowsOf(
+        connection,
+        `SELECT coalesce(capture_id, '${NO_CAPTURE}'), count(*) FROM read_parquet(${list([path])}, hive_partitioning = false) GROUP BY 1`,
+      ).catch(() => undefined)
+      if (rows !== undefined)
+        found.set(
+          path,
+          rows.map(([id, n]) => [String(id), Number(n)]),
+        )
+    }
+    return found
   } finally {
     connection.closeSync()
     instance.closeSync()

@@ -12,7 +12,7 @@ import { messageOf, PipelineError } from '../../state/errors.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import type { DiskLimits, DiskMeter } from '../disk/use.ts'
-import { bytesToFree } from './budget.ts'
+import { bytesToFree, mayRowsGo } from './budget.ts'
 import { groupsToJoin } from './compact.ts'
 import { applyRetention, finishLeaving } from './retention.ts'
 import { planRetention, type RetentionLimits } from './retention-plan.ts'
@@ -83,7 +83,8 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   }
 
   async function retain(budgetBytes: number): Promise<void> {
-    const plan = await planRetention({ ledger, layout, limits: retention }, { budgetBytes })
+    const keepsRows = !mayRowsGo({ ledger })
+    const plan = await planRetention({ ledger, layout, limits: retention }, { budgetBytes, keepsRows })
     if (plan.captures.length + plan.quarantine.length + plan.files.length === 0) return
     const { bytes, ...removed } = await applyRetention(parts, plan, stopping.signal)
     if (bytes === 0) return
