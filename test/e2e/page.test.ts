@@ -442,7 +442,7 @@ describe.skipIf(path === undefined)(`the pages${where}`, () => {
     const untilMore = async (than: number) =>
       await expect.poll(arrived, { timeout: PATIENCE, interval: 100 }).toBeGreaterThan(than)
     await other.goto(`http://127.0.0.1:${wire.port}/captures`)
-    await slow(20)
+    await slow(6)
     await other.locator('input[data-upload]').setInputFiles(large)
     await untilMore(10 * 2 ** 20)
     wire.cut()
