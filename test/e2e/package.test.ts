@@ -116,6 +116,13 @@ describe.skipIf(why !== '')(`the package, in a clean Debian 12${why}`, () => {
     }
     const [copy] = readdirSync(at('home/analyst')).filter((name) => name.endsWith('.db'))
     expect(statSync(at(`home/analyst/${copy}`)).mode & 0o777).toBe(0o600)
+    // Keys too, which nobody else may read: who converts next may be another member, or the service.
+    for (const name of ['tls.pcap', 'tls.keys'])
+      copyFileSync(join(project, 'test/fixtures', name), at(`home/analyst/${name}`))
+    const withKeys = await debian.run(['pcap-pipeline', 'ingest', '/home/analyst/tls.pcap'], { user: 'analyst' })
+    expect(withKeys.code, withKeys.stderr).toBe(0)
+    const keys = ['find', `/${DATA}/captures`, '-name', '*.keys', '-perm', '660']
+    expect((await debian.run(keys)).stdout.trim().split('\n')).toEqual([expect.stringMatching(/\.keys$/)])
     expect((await debian.run(['find', `/${DATA}`, '!', '-group', 'pcap-pipeline'])).stdout).toBe('')
     const refused = await debian.run(['pcap-pipeline', 'status'], { user: 'stranger' })
     expect(refused.code).toBe(2)
