@@ -9,6 +9,9 @@ import { SetupError } from '../bootstrap/say.mjs'
 import { normalize } from './times.mjs'
 import { zipped } from './tree.mjs'
 
+/** Of gzip; its ninth level takes three times as long, for 0.4 % less. */
+const LEVEL = 6
+
 export async function buildBundle({ root, folder, tree, version, arch, epoch }) {
   const name = `pcap-pipeline-${version}-linux-${arch.node}`
   const stage = join(folder, name)
@@ -36,7 +39,7 @@ export async function buildBundle({ root, folder, tree, version, arch, epoch }) 
   const fixed = ['--sort=name', `--mtime=@${epoch}`, '--owner=0', '--group=0', '--numeric-owner', '--format=gnu']
   const { code, output } = await runTool('tar', [...fixed, '-C', folder, '-cf', tar, name])
   if (code !== 0) throw new SetupError(`${output.trim()}\nthe bundle cannot be made; tar's words are above`)
-  writeFileSync(`${tar}.gz`, zipped(readFileSync(tar)))
+  writeFileSync(`${tar}.gz`, zipped(readFileSync(tar), LEVEL))
   rmSync(tar)
   rmSync(stage, { recursive: true })
 }

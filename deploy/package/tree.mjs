@@ -7,6 +7,7 @@ import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, write
 import { dirname, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { filesBelow } from '../bootstrap/files.mjs'
+import { checkBinaries } from './binaries.mjs'
 import { componentsOf } from './components.mjs'
 import { copyrightOf } from './copyright.mjs'
 import { installDependencies, pruneDependencies } from './dependencies.mjs'
@@ -43,6 +44,7 @@ export async function assembleTree(release) {
   pruneDependencies(modules, arch)
   renameSync(modules, at(HOME, 'node_modules'))
   rmSync(staging, { recursive: true })
+  checkBinaries(tree, arch)
 
   for (const name of COMPILED) copy(`dist/${name}`, `${HOME}/dist/${name}`)
   const { name, license, type } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -84,6 +86,6 @@ function manPage(root, version, epoch) {
 }
 
 /** Without the time that gzip would write into it. */
-export function zipped(content) {
-  return gzipSync(content, { level: 9 })
+export function zipped(content, level = 9) {
+  return gzipSync(content, { level })
 }

@@ -12,6 +12,7 @@ import PQueue from 'p-queue'
 import type { Log } from '../../stages/ports.ts'
 import { messageOf, PipelineError } from '../../state/errors.ts'
 import type { Ledger } from '../../state/ledger.ts'
+import { privateFolderMode } from '../../state/private-mode.ts'
 import type { DatasetOptions } from '../query/dataset.ts'
 import { runIsolated } from '../query/isolated.ts'
 import { PEOPLE_COLUMNS } from '../query/people.ts'
@@ -79,7 +80,7 @@ export function sqlRoutes(
       const pid = Number(/^answers-(\d+)$/.exec(name)?.[1])
       if (pid > 0 && !isAlive(pid)) await rm(join(cacheDir, name), { recursive: true, force: true })
     }
-    await mkdir(dir, { recursive: true, mode: 0o700 })
+    await mkdir(dir, { recursive: true, mode: privateFolderMode(cacheDir) })
   }
   // A failure is the first query's to tell.
   prepared.catch(() => {})

@@ -110,14 +110,20 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   function startCompaction(): void {
     const started = fork(childPath(), [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: {}, execArgv: [] })
     child = started
+    let isAnswered = false
     started.on('message', (message: { done?: Record<string, number>; failure?: string }) => {
+      isAnswered = true
       if (message.failure !== undefined)
         log.warn('files of the dataset could not be joined; it is tried again', { error: message.failure })
       else log.info('joined files of the dataset', message.done)
     })
     started.on('error', (error) => log.warn('files of the dataset are not joined', { error: messageOf(error) }))
-    started.once('exit', () => {
+    started.once('exit', (code, signal) => {
       child = undefined
+      if (!isAnswered && !stopping.signal.aborted)
+        log.warn('the process that joins files ended without an answer; it is tried again', {
+          how: signal ?? `exit code ${code}`,
+        })
     })
     started.send({ layout, disk, afterMs: compactAfterMs } satisfies CompactionOrder, () => {})
   }

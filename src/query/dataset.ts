@@ -12,6 +12,7 @@ import { mkdir, readdir, realpath, rm } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { type DuckDBConnection, DuckDBInstance, version } from '@duckdb/node-api'
 import { errnoOf, messageOf, PipelineError } from '../../state/errors.ts'
+import { privateFolderMode } from '../../state/private-mode.ts'
 import { processIdentity, stateOf } from '../../state/process-identity.ts'
 import { readersLock } from '../../state/shared-lock.ts'
 import { type FactStore, openFacts } from './facts.ts'
@@ -169,7 +170,7 @@ async function realpathOrSelf(path: string): Promise<string> {
 
 export async function makeWorkDir(tempDir: string): Promise<string> {
   const workDir = join(tempDir, `query.${Buffer.from(processIdentity()).toString('base64url')}.${randomUUID()}`)
-  await mkdir(workDir, { recursive: true, mode: 0o700 })
+  await mkdir(workDir, { recursive: true, mode: privateFolderMode(tempDir) })
   return workDir
 }
 

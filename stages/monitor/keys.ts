@@ -1,5 +1,6 @@
 /**
- * Key logs of TLS that come with a capture: files of anybody in, `captures/<sha256>.keys` out, for its owner alone.
+ * Key logs of TLS that come with a capture: files of anybody in, `captures/<sha256>.keys` out, for its owner alone, or
+ * for the group that shares the data.
  *
  * Safe to repeat: what is stored already is kept beside what is new, a line once. Only lines that are secrets are kept, so
  * that nothing else that lies under such a name gets in.
@@ -11,6 +12,7 @@ import { type FileHandle, open, readdir, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { KeyLog } from '../../state/captures.ts'
 import { errnoOf } from '../../state/errors.ts'
+import { privateFileMode } from '../../state/private-mode.ts'
 import { move } from '../durable.ts'
 import { belongsTo, createKeyLines, isKeyLogName, keyLineText, MAX_KEY_LOG_BYTES } from '../key-log.ts'
 
@@ -28,7 +30,7 @@ export async function storeKeys(
 ): Promise<KeyLog> {
   const seen = new Set<string>()
   const hash = createHash('sha256')
-  const file = await open(scratch, 'w', 0o600)
+  const file = await open(scratch, 'w', privateFileMode(dirname(target)))
   let [bytes, badLines, isCut] = [0, 0, false]
   try {
     for (const source of [...sources, target]) {

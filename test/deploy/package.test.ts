@@ -1,11 +1,13 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const root = join(import.meta.dirname, '../..')
 const files = join(root, 'deploy/package/files')
 const { copyrightOf } = await import(join(root, 'deploy/package/copyright.mjs'))
+const { checkBinaries } = await import(join(root, 'deploy/package/binaries.mjs'))
 const { sbomOf } = await import(join(root, 'deploy/package/sbom.mjs'))
 
 const MIT = (who: string) =>
@@ -65,6 +67,53 @@ describe('the list of contents', () => {
         licenses: [{ expression: 'MIT OR Apache-2.0' }],
       }),
     ])
+  })
+})
+
+describe('the binaries of a package', () => {
+  const arm64 = { deb: 'arm64', node: 'arm64' }
+  /** The beginning of an ELF file, for the processor of this number. */
+  const elf = (machine: number) => {
+    const head = Buffer.alloc(64)
+    head.write('\x7fELF', 'latin1')
+    head.writeUInt16LE(machine, 18)
+    return head
+  }
+  const treeWith = (binaries: Record<string, Buffer>) => {
+    const tree = mkdtempSync(join(tmpdir(), 'tree-'))
+    for (const [name, bytes] of Object.entries(binaries)) {
+      const path = join(tree, 'usr/lib/pcap-pipeline', name)
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, bytes)
+    }
+    return tree
+  }
+  const whole = {
+    'bin/node': elf(183),
+    'node_modules/@duckdb/node-bindings-linux-arm64/duckdb.node': elf(183),
+    'node_modules/@duckdb/node-bindings-linux-arm64/libduckdb.so': elf(183),
+    'node_modules/better-sqlite3/prebuilds/linux-arm64.node': elf(183),
+    'dist/src/main.js': Buffer.from('text'),
+  }
+  const check = (binaries: Record<string, Buffer>) => {
+    const tree = treeWith(binaries)
+    try {
+      checkBinaries(tree, arm64)
+    } finally {
+      rmSync(tree, { recursive: true })
+    }
+  }
+
+  it('are those of its processor', () => {
+    expect(() => check(whole)).not.toThrow()
+    expect(() => check({ ...whole, 'node_modules/a/b.node': elf(62) })).toThrow(
+      'what is made for arm64 would not run: usr/lib/pcap-pipeline/node_modules/a/b.node is for another processor',
+    )
+  })
+
+  it('are all there', () => {
+    const { 'bin/node': _node, ...others } = whole
+    expect(() => check(others)).toThrow('usr/lib/pcap-pipeline/bin/node is missing')
   })
 })
 

@@ -67,11 +67,23 @@ describe('the units and the program', () => {
     }
   })
 
+  it('let the one that joins files take the lowest priority', () => {
+    // The last line that names a call decides.
+    for (const name of ['pcap-pipeline.service', 'pcap-pipeline@upload.service.d/10-lowest-priority.conf'])
+      expect(
+        textOf(name)
+          .match(/^SystemCallFilter=.*$/gm)
+          ?.at(-1),
+      ).toBe('SystemCallFilter=setpriority')
+  })
+
   it('give both kinds of service the same limits and the same sandbox', () => {
     const linesOf = (name: string) =>
       (textOf(name).split('[Service]')[1]?.split('[Install]')[0] ?? '')
         .split('\n')
-        .filter((line) => /^\w+=/.test(line) && !/^(ExecStart|RestrictNamespaces)=/.test(line))
+        .filter(
+          (line) => /^\w+=/.test(line) && !/^(ExecStart=|RestrictNamespaces=|SystemCallFilter=setpriority$)/.test(line),
+        )
     expect(linesOf('pcap-pipeline@.service')).toEqual(linesOf('pcap-pipeline.service'))
   })
 })

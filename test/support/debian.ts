@@ -1,9 +1,22 @@
-/** A clean Debian 12 in a folder: made by debootstrap, used by chroot, each time with a /proc of its own. */
+/**
+ * A clean Debian 12 in a folder: made by debootstrap, used by chroot, each time with a /proc of its own. What debootstrap
+ * made is kept in ~/.cache/pcap-pipeline for a month.
+ */
 
 import { spawn, spawnSync } from 'node:child_process'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { homedir, tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import type { Answer } from './cli.ts'
 
 export interface Debian extends Disposable {
@@ -12,6 +25,8 @@ export interface Debian extends Disposable {
   run(command: string[], options?: { user?: string }): Promise<Answer>
 }
 
+const KEPT = join(homedir(), '.cache/pcap-pipeline', `debian-12-${process.arch}.tar`)
+const KEPT_MS = 30 * 86_400_000
 const DEFAULT_MIRROR = 'http://deb.debian.org/debian'
 const has = (command: string) => spawnSync('which', [command]).status === 0
 
@@ -54,10 +69,12 @@ export async function makeDebian(): Promise<Debian> {
   const root = mkdtempSync(join(tmpdir(), 'debian-'))
   // It becomes the / of users who are not root.
   chmodSync(root, 0o755)
-  const made = await finished('debootstrap', ['--variant=minbase', 'bookworm', root, mirror()])
-  if (made.code !== 0) {
+  try {
+    if (isKept()) await must('tar', ['-C', root, '-xpf', KEPT])
+    else await makeAndKeep(root)
+  } catch (error) {
     rmSync(root, { recursive: true, force: true })
-    throw new Error(`debootstrap failed:\n${made.stdout.slice(-2000)}${made.stderr.slice(-2000)}`)
+    throw error
   }
   const IN = 'mount -t proc proc "$1/proc" && cp /etc/resolv.conf "$1/etc/resolv.conf" && exec chroot "$@"'
   return {
@@ -77,6 +94,28 @@ export async function makeDebian(): Promise<Debian> {
     },
     [Symbol.dispose]: () => rmSync(root, { recursive: true, force: true }),
   }
+}
+
+function isKept(): boolean {
+  return existsSync(KEPT) && Date.now() - statSync(KEPT).mtimeMs < KEPT_MS
+}
+
+async function makeAndKeep(root: string): Promise<void> {
+  await must('debootstrap', ['--variant=minbase', 'bookworm', root, mirror()])
+  mkdirSync(dirname(KEPT), { recursive: true })
+  const part = `${KEPT}.${process.pid}.part`
+  try {
+    await must('tar', ['-C', root, '--numeric-owner', '--exclude=./var/cache/apt/archives/*.deb', '-cf', part, '.'])
+    renameSync(part, KEPT)
+  } finally {
+    rmSync(part, { force: true })
+  }
+}
+
+/** Throws with its last words when it fails. */
+export async function must(command: string, args: string[]): Promise<void> {
+  const { code, stdout, stderr } = await finished(command, args)
+  if (code !== 0) throw new Error(`${command} failed:\n${stdout.slice(-2000)}${stderr.slice(-2000)}`)
 }
 
 export function finished(command: string, args: string[], cwd?: string): Promise<Answer> {
