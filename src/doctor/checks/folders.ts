@@ -86,7 +86,7 @@ function ownerOf(dir: string, uid: number, users: ReadonlyMap<number, string>): 
   return [
     warning(
       `${dir} belongs to ${nameOf(uid, users)}, and this is root: what root makes there, ${nameOf(uid, users)} cannot change`,
-      `run every command as ${nameOf(uid, users)}: sudo -u ${nameOf(uid, users)} npm start -- …`,
+      `run every command as ${nameOf(uid, users)}: sudo -u ${nameOf(uid, users)} …`,
     ),
   ]
 }
