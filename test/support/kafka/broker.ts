@@ -136,8 +136,9 @@ async function launch(classPath: string, file: string): Promise<ChildProcess> {
     child.once('exit', (code, signal) => reject(new Error(`the broker ended (${code ?? signal}): ${tail}`)))
     // Read to its end: a full pipe would stop the broker.
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      // What comes at once may be longer than what is kept.
+      if ((tail + text).includes(READY)) resolve()
       tail = (tail + text).slice(-4000)
-      if (tail.includes(READY)) resolve()
     })
   })
   const late = setTimeout(() => child.kill('SIGKILL'), READY_LIMIT_MS)
