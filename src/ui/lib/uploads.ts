@@ -1,5 +1,5 @@
 /**
- * Uploads: files in, each sent from the byte on that the server has, until the server says what became of it.
+ * Uploads: files in, each sent piece by piece from the byte on that the server has, until it says what became of it.
  *
  * They live as long as the page does, whichever place of it is shown. A few run at once, the others wait their turn. A
  * connection that breaks is taken up again at the offset that arrived; the same file chosen once more is the same upload.
@@ -33,6 +33,8 @@ interface Work {
 
 const AT_ONCE = 3
 const ATTEMPTS = 6
+/** A browser may send a request again by itself when its connection breaks: then it is this much, not the whole file. */
+const PIECE_BYTES = 16 * 2 ** 20
 const LOOK_MS = 800
 const SHOWN_EVERY_MS = 120
 
@@ -122,15 +124,17 @@ async function send({ key, source }: Sending, work: Work): Promise<void> {
     const body = { name: file.name, bytes: file.size, modified: file.lastModified, ...(source && { source }) }
     let upload = await ask('POST /api/uploads', { body })
     work.id = upload.id
-    for (let attempt = 1; upload.state === 'receiving' && !work.isCancelled; attempt++) {
+    let failures = 0
+    while (upload.state === 'receiving' && !work.isCancelled) {
       try {
         // The server may still be away: asking what has arrived is part of the attempt.
-        if (attempt > 1) upload = await ask('GET /api/uploads/:id', { params: { id: upload.id } })
-        if (upload.state === 'receiving') upload = await put(key, work, upload)
+        if (failures > 0) upload = await ask('GET /api/uploads/:id', { params: { id: upload.id } })
+        if (upload.state === 'receiving') upload = await putPiece(key, work, upload)
+        failures = 0
       } catch (error) {
         if (work.isCancelled) return
-        if (!canGoOn(error) || attempt >= ATTEMPTS) throw error
-        await pause(500 * 2 ** attempt)
+        if (!canGoOn(error) || ++failures >= ATTEMPTS) throw error
+        await pause(500 * 2 ** failures)
       }
     }
     if (!work.isCancelled) void follow(key, upload)
@@ -149,7 +153,7 @@ function canGoOn(error: unknown): boolean {
 }
 
 /** `fetch` does not tell how much of a body has gone out: this does. */
-function put(key: number, work: Work, { id, offset }: Upload): Promise<Upload> {
+function putPiece(key: number, work: Work, { id, offset }: Upload): Promise<Upload> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest()
     work.abort = () => request.abort()
@@ -170,7 +174,7 @@ function put(key: number, work: Work, { id, offset }: Upload): Promise<Upload> {
     }
     request.onerror = () => reject(new ApiError(0, 'The connection broke.'))
     request.onabort = () => reject(new ApiError(0, 'The upload was stopped.'))
-    request.send(work.file.slice(offset))
+    request.send(work.file.slice(offset, offset + PIECE_BYTES))
   })
 }
 
