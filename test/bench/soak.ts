@@ -56,12 +56,15 @@ const maker = openCaptureMaker(base, base === SAMPLE ? 40 : 1)
 mkdirSync(home.inbox, { recursive: true })
 
 let dropped = 0
-/** Each begins some seconds after the last, from six hours ago on, and again from there: hours that are closed. */
+/**
+ * Each begins some seconds after the last, from six hours ago on, in hours that are closed; 7 and 14,400 have no factor in
+ * common, so that so many are distinct.
+ */
 const firstHour = Math.floor(Date.now() / 3_600_000) * 3600 - 6 * 3600
 function drop(): void {
   const name = `capture-${String(dropped).padStart(6, '0')}.pcap`
   const part = join(home.inbox, `.${name}.part`)
-  writeFileSync(part, maker.at(firstHour + ((dropped * 7) % 14_400) + Math.floor((dropped * 7) / 14_400)))
+  writeFileSync(part, maker.at(firstHour + ((dropped * 7) % 14_400)))
   renameSync(part, join(home.inbox, name))
   dropped++
 }

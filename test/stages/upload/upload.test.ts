@@ -118,7 +118,7 @@ describe('from logs to committed rows', () => {
     expect(dataset(bench)).toEqual(Object.values(logs).flat().sort())
     const receipt = bench.ledger.receipt(ID)
     expect(receipt.problems).toEqual([])
-    expect(receipt.total).toEqual({ records: 159, rows: 159, quarantined: 0 })
+    expect(receipt.total).toEqual({ records: 159, rows: 159, quarantined: 0, removed: 0 })
     await until(() => spool(bench).length === 0, 'the clean-up')
   })
 
