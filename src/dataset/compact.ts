@@ -39,7 +39,7 @@ export interface Compaction {
   bytesAfter: number
 }
 
-const MEMORY_LIMIT = '384MB'
+const MEMORY_LIMIT = '256MB'
 const TRIES = 20
 /** Longer than those who wait for the dataset's lock look at it. */
 const PAUSE_MS = 250

@@ -52,30 +52,39 @@ export async function openJoinTools({ tempDir, memoryLimit }: JoinToolOptions): 
     },
 
     async join(paths, target) {
-      await rm(target, { force: true })
-      const source = parquet(paths)
-      await connection.run(`COPY (SELECT * FROM ${source}) TO ${literal(target)} (${PARQUET_FORMAT})`)
-      const [before, after] = [await digestOf(connection, source), await digestOf(connection, parquet([target]))]
-      if (before.rows !== after.rows || before.sum !== after.sum) {
-        await rm(target, { force: true })
-        throw new PipelineError(
-          'events_unbalanced',
-          `${before.rows} rows of ${paths.length} files in ${dirname(target)}, and ${after.rows} when joined: they are left as they are`,
-        )
+      try {
+        return await joined(paths, target)
+      } finally {
+        // Makes DuckDB's allocator give back what it keeps for each thread that has freed some (sinks/parquet/write-group.ts).
+        await connection.run(`SET memory_limit = ${literal(memoryLimit)}`)
       }
-      await flush(target)
-      const captures = await rowsOf(
-        connection,
-        `SELECT DISTINCT capture_id FROM ${parquet([target])} WHERE capture_id IS NOT NULL ORDER BY 1`,
-      )
-      const { size } = await stat(target)
-      return { rows: before.rows, bytes: size, captures: captures.map(([id]) => String(id)) }
     },
 
     close() {
       connection.closeSync()
       instance.closeSync()
     },
+  }
+
+  async function joined(paths: readonly string[], target: string): Promise<WrittenJoin> {
+    await rm(target, { force: true })
+    const source = parquet(paths)
+    await connection.run(`COPY (SELECT * FROM ${source}) TO ${literal(target)} (${PARQUET_FORMAT})`)
+    const [before, after] = [await digestOf(connection, source), await digestOf(connection, parquet([target]))]
+    if (before.rows !== after.rows || before.sum !== after.sum) {
+      await rm(target, { force: true })
+      throw new PipelineError(
+        'events_unbalanced',
+        `${before.rows} rows of ${paths.length} files in ${dirname(target)}, and ${after.rows} when joined: they are left as they are`,
+      )
+    }
+    await flush(target)
+    const captures = await rowsOf(
+      connection,
+      `SELECT DISTINCT capture_id FROM ${parquet([target])} WHERE capture_id IS NOT NULL ORDER BY 1`,
+    )
+    const { size } = await stat(target)
+    return { rows: before.rows, bytes: size, captures: captures.map(([id]) => String(id)) }
   }
 }
 

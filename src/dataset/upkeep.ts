@@ -108,7 +108,12 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   }
 
   function startCompaction(): void {
-    const started = fork(childPath(), [], { stdio: ['ignore', 'ignore', 'inherit', 'ipc'], env: {}, execArgv: [] })
+    const started = fork(childPath(), [], {
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      // Else freed memory is kept for each of the threads that statements run on, and in as many arenas.
+      env: { UV_THREADPOOL_SIZE: '2', MALLOC_ARENA_MAX: '2' },
+      execArgv: [],
+    })
     child = started
     let isAnswered = false
     started.on('message', (message: { done?: Record<string, number>; failure?: string }) => {
