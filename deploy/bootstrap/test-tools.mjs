@@ -16,6 +16,9 @@ import { say } from './say.mjs'
 const BROKER_TOOLS = { java: 'default-jre-headless', mvn: 'maven', openssl: 'openssl' }
 const TOOLS = { chromium: 'chromium', debootstrap: 'debootstrap', lintian: 'lintian' }
 
+/** Where Debian has debootstrap, and a PATH may not lead. */
+export const SYSTEM_FOLDERS = ['/usr/sbin', '/sbin']
+
 /** Tools that are only unpacked; the last of the tests' PATH. */
 export function toolsFolder(env = process.env) {
   return join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'pcap-pipeline', 'tools')
@@ -23,7 +26,7 @@ export function toolsFolder(env = process.env) {
 
 export async function ensureTestTools(env = process.env) {
   if (env.CI === 'true') await ensurePromtool(env)
-  const packages = missingTools(env)
+  const packages = missingTools({ ...env, PATH: [env.PATH ?? '', ...SYSTEM_FOLDERS].join(delimiter) })
   if (env.CI !== 'true' || packages.length === 0) return
   if (!(await canInstall())) return say(`some tests need ${packages.join(', ')}, which cannot be installed here`)
   say(`installing what some tests need (apt-get install ${packages.join(' ')})`)

@@ -9,7 +9,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { handOver } from './child.mjs'
 import { findRuntime } from './packages.mjs'
-import { toolsFolder } from './test-tools.mjs'
+import { SYSTEM_FOLDERS, toolsFolder } from './test-tools.mjs'
 
 const reporter = fileURLToPath(new URL('./summary-reporter.mjs', import.meta.url))
 
@@ -36,9 +36,8 @@ function vitestArguments(root, args) {
 
 /** The project's Node comes first on the PATH, so that a test that starts `node` gets the same one. */
 function environment(root, summaryFile) {
-  const path = [join(root, 'node_modules', '.bin'), dirname(findRuntime(root)), process.env.PATH, toolsFolder()].join(
-    delimiter,
-  )
+  const own = [join(root, 'node_modules', '.bin'), dirname(findRuntime(root))]
+  const path = [...own, process.env.PATH, ...SYSTEM_FOLDERS, toolsFolder()].join(delimiter)
   return { ...process.env, PATH: path, TEST_SUMMARY_FILE: summaryFile }
 }
 

@@ -27,14 +27,15 @@ export interface Debian extends Disposable {
 
 const KEPT = join(homedir(), '.cache/pcap-pipeline', `debian-12-${process.arch}.tar`)
 const KEPT_MS = 30 * 86_400_000
-const DEFAULT_MIRROR = 'http://deb.debian.org/debian'
 const has = (command: string) => spawnSync('which', [command]).status === 0
 
 /** Why there can be none here, in words for a title; empty where there can. */
 export async function whyNoDebian(): Promise<string> {
   if (process.getuid?.() !== 0) return ' (skipped: only root can make a Debian)'
   if (!has('debootstrap') || !has('dpkg-deb')) return ' (skipped: no debootstrap here)'
-  const answer = await fetch(`${mirror()}/dists/bookworm/InRelease`, { signal: AbortSignal.timeout(10_000) }).catch(
+  const from = mirror()
+  if (from === undefined) return ' (skipped: apt names no place of Debian’s packages here)'
+  const answer = await fetch(`${from}/dists/bookworm/InRelease`, { signal: AbortSignal.timeout(10_000) }).catch(
     () => {},
   )
   await answer?.body?.cancel()
@@ -42,11 +43,11 @@ export async function whyNoDebian(): Promise<string> {
 }
 
 /** The one that this host uses, where it is a Debian. */
-function mirror(): string {
+function mirror(): string | undefined {
   const folder = '/etc/apt/sources.list.d'
   const files = ['/etc/apt/sources.list', ...names(folder).map((name) => join(folder, name))]
   const texts = files.map((file) => read(file))
-  return texts.map((text) => /\b(https?:\/\/\S+\/debian)\/?\s/.exec(text)?.[1]).find(Boolean) ?? DEFAULT_MIRROR
+  return texts.map((text) => /\b(https?:\/\/\S+\/debian)\/?\s/.exec(text)?.[1]).find(Boolean)
 }
 
 function read(file: string): string {
@@ -101,7 +102,7 @@ function isKept(): boolean {
 }
 
 async function makeAndKeep(root: string): Promise<void> {
-  await must('debootstrap', ['--variant=minbase', 'bookworm', root, mirror()])
+  await must('debootstrap', ['--variant=minbase', 'bookworm', root, mirror() as string])
   mkdirSync(dirname(KEPT), { recursive: true })
   const part = `${KEPT}.${process.pid}.part`
   try {
