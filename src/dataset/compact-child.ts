@@ -8,11 +8,14 @@ import { compact, spaceFor } from './compact.ts'
 import type { CompactionOrder } from './upkeep.ts'
 
 const LOWEST = 19
+/** What is left then is joined by the next process: what an allocator does not give back ends with this one. */
+const MOST_MS = 5 * 60_000
 
 const stop = new AbortController()
 const quiet = () => {}
 
 takeLowestPriority()
+setTimeout(() => stop.abort(), MOST_MS).unref()
 process.once('disconnect', () => stop.abort())
 // The terminal's Ctrl-C reaches this process too; its parent decides when it ends.
 process.on('SIGINT', quiet)
