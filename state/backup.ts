@@ -5,10 +5,11 @@
  * was there before is replaced in one step.
  */
 
-import { closeSync, fsyncSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { messageOf, PipelineError } from './errors.ts'
+import { flushSync } from './flush.ts'
 
 export interface Backup {
   path: string
@@ -32,9 +33,9 @@ export async function backupLedger(ledger: string, target: string, now = new Dat
     closeSync(openSync(part, 'w', 0o600))
     await copy(ledger, part)
     check(part)
-    flush(part)
+    flushSync(part)
     renameSync(part, path)
-    flush(dirname(path))
+    flushSync(dirname(path))
   } catch (cause) {
     if (cause instanceof PipelineError) throw cause
     throw new PipelineError('io', `the ledger cannot be copied to ${path}: ${messageOf(cause)}`, { cause })
@@ -93,14 +94,5 @@ function check(path: string): void {
       )
   } finally {
     db.close()
-  }
-}
-
-function flush(path: string): void {
-  const handle = openSync(path, 'r')
-  try {
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
   }
 }

@@ -3,10 +3,11 @@
  * The version before can go on with one. The newest few are kept.
  */
 
-import { closeSync, fsyncSync, openSync, readdirSync, renameSync, rmSync } from 'node:fs'
+import { readdirSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import BetterSqlite3 from 'better-sqlite3'
 import { messageOf, PipelineError } from './errors.ts'
+import { flushSync } from './flush.ts'
 
 const KEPT = 3
 const NAME = /\.before-v(\d+)$/
@@ -20,9 +21,9 @@ export function copyBefore(db: BetterSqlite3.Database, path: string, from: numbe
     db.prepare(`VACUUM INTO ?`).run(part)
     // Another process may have migrated in the meantime; then the copy is its.
     if (versionIn(part) === from) {
-      flush(part)
+      flushSync(part)
       renameSync(part, copy)
-      flush(dirname(path))
+      flushSync(dirname(path))
     }
   } catch (cause) {
     throw new PipelineError(
@@ -56,14 +57,5 @@ function versionIn(path: string): number {
     return db.pragma('user_version', { simple: true }) as number
   } finally {
     db.close()
-  }
-}
-
-function flush(path: string): void {
-  const handle = openSync(path, 'r')
-  try {
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
   }
 }

@@ -148,14 +148,15 @@ export function createCommits(db: Database) {
       .all() as PublishedFile[]
   }
 
-  /** The same with the time of its commit. */
-  function publishedWithTime(): (PublishedFile & { committedAt: number })[] {
+  /** The same, or those of them that are named, with the time of each one's commit. */
+  function publishedWithTime(paths?: readonly string[]): (PublishedFile & { committedAt: number })[] {
+    const among = paths === undefined ? '' : 'AND f.path IN (SELECT value FROM json_each(@paths))'
     return db
       .prepare(
         `SELECT f.path, f.log_type AS logType, f.rows, f.bytes, m.committed_at AS committedAt FROM commit_files f
-         JOIN commits m ON m.id = f.commit_id WHERE m.state = 'published' AND f.log_type IS NOT NULL`,
+         JOIN commits m ON m.id = f.commit_id WHERE m.state = 'published' AND f.log_type IS NOT NULL ${among}`,
       )
-      .all() as (PublishedFile & { committedAt: number })[]
+      .all({ paths: JSON.stringify(paths) }) as (PublishedFile & { committedAt: number })[]
   }
 
   /** After a file was rewritten, or removed when it has no rows left. */

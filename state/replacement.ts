@@ -6,19 +6,10 @@
  * What was there is kept as `<ledger>.replaced-<time>`. A step that was cut short is done again by `finishReplacement`.
  */
 
-import {
-  closeSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { linkSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, PipelineError } from './errors.ts'
+import { flushSync } from './flush.ts'
 import { processIdentity, stateOf } from './process-identity.ts'
 
 interface Marker {
@@ -62,7 +53,7 @@ export function beginReplacement(ledger: string, now = Date.now()): { isUnfinish
   const kept = (isUnfinished ? marker?.kept : undefined) ?? `${basename(ledger)}.replaced-${time}`
   removeWithBeside(buildingPath(ledger))
   writeFileSync(markerPath(ledger), JSON.stringify({ owner: processIdentity(), kept } satisfies Marker))
-  flushDir(ledger)
+  flushSync(dirname(ledger))
   return { isUnfinished }
 }
 
@@ -78,11 +69,9 @@ export function endReplacement(ledger: string): void {
  * begun the replacement and knows that no process has the former one open.
  */
 export function replaceLedger(ledger: string): string | undefined {
-  const file = openSync(buildingPath(ledger), 'r')
-  fsyncSync(file)
-  closeSync(file)
+  flushSync(buildingPath(ledger))
   renameSync(buildingPath(ledger), nextPath(ledger))
-  flushDir(ledger)
+  flushSync(dirname(ledger))
   return finishReplacement(ledger)
 }
 
@@ -94,9 +83,9 @@ export function finishReplacement(ledger: string): string | undefined {
   // First, or SQLite would play the former ledger's last changes into the new one.
   for (const end of BESIDE) moveIfThere(`${ledger}${end}`, `${kept}${end}`)
   keep(ledger, kept)
-  flushDir(ledger)
+  flushSync(dirname(ledger))
   renameSync(nextPath(ledger), ledger)
-  flushDir(ledger)
+  flushSync(dirname(ledger))
   rmSync(markerPath(ledger), { force: true })
   return isThere(kept) ? kept : undefined
 }
@@ -141,13 +130,4 @@ function removeWithBeside(path: string): void {
 
 function isThere(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false }) !== undefined
-}
-
-function flushDir(path: string): void {
-  const dir = openSync(dirname(path), 'r')
-  try {
-    fsyncSync(dir)
-  } finally {
-    closeSync(dir)
-  }
 }

@@ -93,8 +93,9 @@ async function joinGroup(
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0)
   if (lock === undefined || !parts.hasSpace(bytes)) return false
   // Something else may have rewritten or removed some of them since they were listed.
-  const now = new Map(parts.ledger.commits.publishedWithTime().map((file) => [file.path, file]))
-  const current = files.flatMap(({ path }) => now.get(path) ?? [])
+  const now = parts.ledger.commits.publishedWithTime(files.map(({ path }) => path))
+  const byNow = new Map(now.map((file) => [file.path, file]))
+  const current = files.flatMap(({ path }) => byNow.get(path) ?? [])
   let isDone = true
   try {
     const { dataDir } = parts.layout

@@ -7,8 +7,9 @@
  * goes, the row goes. Whoever takes the dataset's lock makes an end of what was left half done before anything else.
  */
 
-import { closeSync, existsSync, fsyncSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { flushSync } from '../../state/flush.ts'
 import type { Join } from '../../state/joins.ts'
 import type { Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
@@ -82,13 +83,4 @@ function end({ ledger, layout: { dataDir } }: SwapParts, { id, path, sources }: 
 function removeNote(dataDir: string, path: string, id: string): void {
   const note = join(dataDir, dirname(path), joinNoteName(id))
   for (const name of [`${note}.part`, note]) rmSync(name, { force: true })
-}
-
-function flushSync(path: string): void {
-  const file = openSync(path, 'r')
-  try {
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
 }

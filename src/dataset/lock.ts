@@ -34,16 +34,26 @@ export function tryDatasetLock(parts: LockParts): Disposable | undefined {
 
 function take(ledger: Ledger): Disposable | undefined {
   const { id } = ledger
-  if (held.has(id) || !ledger.tryLock(NAME, LOCK_MS)) return undefined
+  const lock = held.has(id) ? undefined : renewedLock(ledger, NAME, LOCK_MS)
+  if (lock === undefined) return undefined
   held.add(id)
-  // For those that cannot see this process: its time must not run out.
-  const renewing = setInterval(() => ledger.tryLock(NAME, LOCK_MS), LOCK_MS / 4)
+  return {
+    [Symbol.dispose]() {
+      held.delete(id)
+      lock[Symbol.dispose]()
+    },
+  }
+}
+
+/** A lock of the ledger that lasts until it is disposed of: for those that cannot see this process its time must not run out. */
+export function renewedLock(ledger: Ledger, name: string, lockMs: number): Disposable | undefined {
+  if (!ledger.tryLock(name, lockMs)) return undefined
+  const renewing = setInterval(() => ledger.tryLock(name, lockMs), lockMs / 4)
   renewing.unref()
   return {
     [Symbol.dispose]() {
       clearInterval(renewing)
-      held.delete(id)
-      ledger.unlock(NAME)
+      ledger.unlock(name)
     },
   }
 }

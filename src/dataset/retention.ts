@@ -11,6 +11,7 @@ import { dirname, join, relative } from 'node:path'
 import { DuckDBInstance } from '@duckdb/node-api'
 import type { Log } from '../../stages/ports.ts'
 import { NO_CAPTURE } from '../../state/capture.ts'
+import { messageOf } from '../../state/errors.ts'
 import { keysPathOf, type Layout } from '../../state/layout.ts'
 import type { Ledger } from '../../state/ledger.ts'
 import { readersLock } from '../../state/shared-lock.ts'
@@ -90,14 +91,17 @@ async function removeRows(parts: RetentionParts, files: RetentionPlan['files'], 
   {
     using lock = tryDatasetLock(parts)
     if (lock === undefined) return
-    const known = new Set(ledger.commits.published().map(({ path }) => path))
+    const known = new Set(ledger.commits.publishedWithTime(files.map(({ path }) => path)).map(({ path }) => path))
     const there = files.filter((file) => known.has(file.path))
     const counts = await rowsByCapture(there.map(({ path }) => join(layout.dataDir, path)))
     for (const { path, logType, bytes } of there) {
       const full = join(layout.dataDir, path)
       const rows = counts.get(full)
-      if (rows === undefined) {
-        log.warn('a file of the dataset is kept, for it is not known whose rows are in it', { file: path })
+      if (!Array.isArray(rows)) {
+        log.warn('a file of the dataset is kept, for it is not known whose rows are in it', {
+          file: path,
+          error: messageOf(rows),
+        })
         continue
       }
       ledger.transaction(() => {
@@ -117,22 +121,16 @@ async function removeRows(parts: RetentionParts, files: RetentionPlan['files'], 
 
 type RowsByCapture = [captureId: string, rows: number][]
 
-/** All files at once: an instance costs more than what it reads here. One that cannot be read is left out. */
-async function rowsByCapture(paths: readonly string[]): Promise<Map<string, RowsByCapture>> {
+/** By one instance, which costs more than what it reads here; of a file that cannot be read, why. */
+async function rowsByCapture(paths: readonly string[]): Promise<Map<string, RowsByCapture | Error>> {
   const instance = await DuckDBInstance.create(':memory:', { threads: '1', memory_limit: '192MB' })
   const connection = await instance.connect()
-  const found = new Map<string, RowsByCapture>()
+  const found = new Map<string, RowsByCapture | Error>()
   try {
     for (const path of paths) {
-      const rows = await rowsOf(
-        connection,
-        `SELECT coalesce(capture_id, '${NO_CAPTURE}'), count(*) FROM read_parquet(${list([path])}, hive_partitioning = false) GROUP BY 1`,
-      ).catch(() => undefined)
-      if (rows !== undefined)
-        found.set(
-          path,
-          rows.map(([id, n]) => [String(id), Number(n)]),
-        )
+      const sql = `SELECT coalesce(capture_id, '${NO_CAPTURE}'), count(*) FROM read_parquet(${list([path])}, hive_partitioning = false) GROUP BY 1`
+      const rows = await rowsOf(connection, sql).catch((error: Error) => error)
+      found.set(path, rows instanceof Error ? rows : rows.map(([id, n]) => [String(id), Number(n)]))
     }
     return found
   } finally {

@@ -14,6 +14,7 @@ import type { Ledger } from '../../state/ledger.ts'
 import type { DiskLimits, DiskMeter } from '../disk/use.ts'
 import { bytesToFree, mayRowsGo } from './budget.ts'
 import { groupsToJoin } from './compact.ts'
+import { renewedLock } from './lock.ts'
 import { applyRetention, finishLeaving } from './retention.ts'
 import { planRetention, type RetentionLimits } from './retention-plan.ts'
 
@@ -75,7 +76,7 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
     const wanted = bytesToFree({ ledger, meter, disk })
     if (!isRestDue && wanted === 0) return
     if (isRestDue) restAt = performance.now() + REST_EVERY_MS
-    using lock = tryUpkeepLock(ledger)
+    using lock = renewedLock(ledger, LOCK, LOCK_MS)
     if (lock === undefined) return
     await finishLeaving(parts)
     await retain(wanted)
@@ -154,24 +155,11 @@ export function createUpkeep(parts: UpkeepParts): Upkeep {
   }
 }
 
-function tryUpkeepLock(ledger: Ledger): Disposable | undefined {
-  if (!ledger.tryLock(LOCK, LOCK_MS)) return undefined
-  // For those that cannot see this process: its time must not run out.
-  const renewing = setInterval(() => ledger.tryLock(LOCK, LOCK_MS), LOCK_MS / 4)
-  renewing.unref()
-  return {
-    [Symbol.dispose]() {
-      clearInterval(renewing)
-      ledger.unlock(LOCK)
-    },
-  }
-}
-
 /** For a command: a running pipeline has it for moments. Throws `io`, to be tried again. */
 export async function upkeepLock(ledger: Ledger): Promise<Disposable> {
   const deadline = Date.now() + PATIENCE_MS
   for (;;) {
-    const lock = tryUpkeepLock(ledger)
+    const lock = renewedLock(ledger, LOCK, LOCK_MS)
     if (lock !== undefined) return lock
     if (Date.now() > deadline)
       throw new PipelineError('io', 'another process is at work on the retention; try again later', { retryable: true })

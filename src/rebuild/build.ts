@@ -3,11 +3,11 @@
  * but that file is written.
  */
 
-import { closeSync, fsyncSync, openSync } from 'node:fs'
 import { relative } from 'node:path'
 import type { CommitCount, CommitFile } from '../../state/commits.ts'
 import { openDatabase } from '../../state/database.ts'
 import { PipelineError } from '../../state/errors.ts'
+import { flushSync } from '../../state/flush.ts'
 import type { Layout } from '../../state/layout.ts'
 import { type Ledger, openLedger } from '../../state/ledger.ts'
 import type { Salvage } from './salvage.ts'
@@ -140,7 +140,5 @@ function seal(path: string): void {
   } finally {
     db.close()
   }
-  const file = openSync(path, 'r')
-  fsyncSync(file)
-  closeSync(file)
+  flushSync(path)
 }

@@ -36,6 +36,18 @@ async function finish(home: Home) {
   return rest
 }
 
+/** Its exit code; null where the kill came first, as it mostly does. */
+async function startAndKill(home: Home, args: string[], afterMs: number): Promise<number | null> {
+  const child = home.start(...args)
+  const exit = once(child, 'exit')
+  child.stdout?.resume()
+  child.stderr?.resume()
+  await sleep(afterMs)
+  child.kill('SIGKILL')
+  await exit
+  return child.exitCode
+}
+
 const states = (home: Awaited<ReturnType<typeof describeHome>>) => home.captures.map(({ state }) => state)
 
 describe('a ledger that is lost', () => {
@@ -192,14 +204,8 @@ describe('a ledger that is damaged', () => {
     truncateSync(parquetFiles(home, 'conn')[0] as string, 700)
     let ended = 0
     for (let kill = 0; kill < 14; kill++) {
-      const child = home.start('rebuild')
-      const exit = once(child, 'exit')
-      child.stdout?.resume()
-      child.stderr?.resume()
-      await sleep(200 + random(1500))
-      child.kill('SIGKILL')
-      await exit
-      if (child.exitCode === 0) ended++
+      const code = await startAndKill(home, ['rebuild'], 200 + random(1500))
+      if (code === 0) ended++
     }
     expect(ended).toBeLessThan(14)
     const { code, stderr } = await home.run('rebuild')
@@ -282,13 +288,7 @@ describe('a backup', () => {
     const random = randomFrom(5)
     renameSync(parquetFiles(home, 'dns')[0] as string, join(home.dir, 'taken-away'))
     for (let kill = 0; kill < 10; kill++) {
-      const child = home.start('restore', backup)
-      const exit = once(child, 'exit')
-      child.stdout?.resume()
-      child.stderr?.resume()
-      await sleep(200 + random(1500))
-      child.kill('SIGKILL')
-      await exit
+      await startAndKill(home, ['restore', backup], 200 + random(1500))
     }
     expect((await home.run('restore', backup)).code).toBe(0)
     expect(await finish(home)).toEqual(before)

@@ -34,7 +34,8 @@ export async function refreshDocuments(parts: RefreshParts): Promise<number> {
   for (;;) {
     const changed = ledger.sinks.changedFiles(SINK, AT_ONCE)
     if (changed.length === 0) break
-    const types = new Map(ledger.commits.published().map(({ path, logType }) => [path, logType]))
+    const files = ledger.commits.publishedWithTime(changed.map(({ path }) => path))
+    const types = new Map(files.map(({ path, logType }) => [path, logType]))
     for (const { path, mark } of changed) {
       using lock = tryDatasetLock({ ledger, layout })
       if (lock === undefined) return documents
